@@ -1,0 +1,97 @@
+"""The few operations that NumPy and jax.numpy spell differently.
+
+Every decision function takes ``xp`` (``numpy`` or ``jax.numpy``) and uses only what both share; what they do
+not share stands here, so that one text of the decision maths runs in the world and in the service.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+# Arrays of either backend. Neither NumPy nor JAX exports a type that covers both.
+Array = Any
+Namespace = Any
+
+MILLI = 1024.0
+"""Logits are compared in steps of 1/1024: sums of such steps are exact in float32, whatever their order."""
+
+BLOCKED = -8.0e6
+"""Score, in quantised steps, of a candidate that must not be shown. Exact in float32, below any real score."""
+
+
+def top_k(xp: Namespace, scores: Array, k: int) -> tuple[Array, Array]:
+    """The ``k`` largest of the last axis, ties broken by the lower index.
+
+    Args:
+        scores: float32 ``[..., C]``, finite.
+        k: how many; at most ``C``.
+
+    Returns:
+        values and indices (int32), both ``[..., k]``, in falling order.
+    """
+    if xp is np:
+        order = np.argsort(-scores, axis=-1, kind="stable")[..., :k].astype(np.int32)
+        return np.take_along_axis(scores, order, axis=-1), order
+    from jax import lax
+
+    values, order = lax.top_k(scores, k)
+    return values, order
+
+
+def quantise(xp: Namespace, logits: Array, limit: float = 1024.0) -> Array:
+    """Logits to whole steps of 1/1024, held in float32, clipped to ±``limit`` logits.
+
+    float32 holds whole numbers exactly up to 2^24, so up to 16 such terms add without rounding.
+    """
+    return xp.clip(xp.round(logits * MILLI), -limit * MILLI, limit * MILLI).astype(xp.float32)
+
+
+def mix32(xp: Namespace, x: Array) -> Array:
+    """MurmurHash3's 32-bit finaliser (Appleby, public domain): uint32 in, uint32 out, a bijection."""
+    x = x ^ (x >> xp.uint32(16))
+    x = x * xp.uint32(0x85EBCA6B)
+    x = x ^ (x >> xp.uint32(13))
+    x = x * xp.uint32(0xC2B2AE35)
+    return x ^ (x >> xp.uint32(16))
+
+
+def hash_uniform(xp: Namespace, *keys: Array | int) -> Array:
+    """Uniforms in (0, 1) from integer keys: the same keys give the same number in every arm and backend.
+
+    This is what makes common random numbers possible: the chance that user 7 clicks content 12 on day 3 hangs
+    on those numbers alone, and not on how many random numbers an arm drew before.
+
+    Args:
+        keys: integers or integer arrays that broadcast together.
+
+    Returns:
+        float32 array of the broadcast shape, strictly between 0 and 1.
+    """
+    with np.errstate(over="ignore"):  # wrapping is the point; NumPy warns of it on scalars only
+        state = xp.asarray(0x9E3779B9, dtype=xp.uint32)
+        for key in keys:
+            key = xp.asarray(key & 0xFFFFFFFF if isinstance(key, int) else key).astype(xp.uint32)
+            state = mix32(xp, state ^ (key + xp.uint32(0x9E3779B9) + (state << xp.uint32(6))))
+    return ((state >> xp.uint32(8)).astype(xp.float32) + xp.float32(0.5)) * xp.float32(2.0**-24)
+
+
+def sigmoid(xp: Namespace, x: Array) -> Array:
+    """Logistic function, stable for large ±x."""
+    return 0.5 * (xp.tanh(0.5 * x) + 1.0)
+
+
+def gumbel(xp: Namespace, u: Array) -> Array:
+    """Standard Gumbel noise from uniforms in (0, 1)."""
+    return -xp.log(-xp.log(u))
+
+
+def take(xp: Namespace, x: Array, index: Array) -> Array:
+    """``x[..., index]`` along the last axis, batched over the leading axes."""
+    return xp.take_along_axis(x, index, axis=-1)
+
+
+def one_hot(xp: Namespace, index: Array, size: int) -> Array:
+    """Boolean ``[..., size]``, true where the last axis equals ``index``; all false for an index of -1."""
+    return xp.arange(size) == index[..., None]

@@ -1,0 +1,1 @@
+"""The simulated platform: users, contents, creators, a raw ranker and the responses, in arrays."""
