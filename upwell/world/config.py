@@ -29,6 +29,7 @@ class Sizes:
     tags: int = knob(40, "tags", "topics a content may carry and a user may like")
     dims: int = knob(32, "dimensions", "length of the embeddings that the ranker scores with")
     candidates: int = knob(200, "contents", "candidates a request")
+    fresh: int = knob(50, "contents", "of these, drawn at random with new contents first")
     slate: int = knob(10, "contents", "contents shown a request")
     segments: int = knob(0, "segments", "k-means cells of users that share candidates; 0 chooses by users")
     ticks_per_day: int = knob(144, "ticks", "slow ticks a day at the usual traffic; 144 are ten minutes each")
@@ -91,7 +92,6 @@ class Ranker:
     memory_days: float = knob(3.0, "days", "half-life of the ranker's counts of impressions and clicks")
     learning: float = knob(0.12, "share", "how far one click moves a user's profile")
     noise: float = knob(0.3, "logits", "standard deviation of the serving noise")
-    fresh_share: float = knob(0.25, "share", "candidates drawn at random, with new contents first")
     no_repeat_days: float = knob(1.0, "days", "a content shown to a user is not shown again within these days")
 
 

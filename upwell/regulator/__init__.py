@@ -1,0 +1,1 @@
+"""The decision maths that world and service share: slow tick, fast slate, ledger, guards, trust."""

@@ -1,0 +1,122 @@
+"""The heating ledger: impressions from one pool, coins from each content's own budget.
+
+Whole numbers only: impressions, and coins in units of 1/10,000 coin. At all times, per content and in total,
+granted = spent + released + outstanding, and no budget and no pool is ever negative.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from upwell.agents.xp import Array, Namespace
+
+COIN = 10_000
+"""Ledger units in one coin."""
+
+
+class Ledger(NamedTuple):
+    """Balances; ``[M]`` a content, or scalars. All int32."""
+
+    pool: Array  # impressions the pool can still grant today
+    budget: Array  # [M] units a content can still spend
+    outstanding: Array  # [M] impressions granted and not yet shown
+    price: Array  # [M] units an outstanding impression costs
+    granted: Array  # impressions granted today, yesterday's outstanding included
+    spent: Array  # impressions shown today
+    released: Array  # impressions given back today
+    spent_units: Array  # units spent today
+
+
+def opened(xp: Namespace, contents: int, budget_coins: float) -> Ledger:
+    """A ledger with full budgets and an empty pool."""
+    zero = xp.zeros((), dtype=xp.int32)
+    none = xp.zeros((contents,), dtype=xp.int32)
+    return Ledger(zero, none + int(budget_coins * COIN), none, none, zero, zero, zero, zero)
+
+
+def refill(xp: Namespace, ledger: Ledger, pool: Array) -> Ledger:
+    """A new day: the pool is filled to ``pool`` impressions less what is still outstanding; counts start anew."""
+    zero = xp.zeros((), dtype=xp.int32)
+    carried = ledger.outstanding.sum().astype(xp.int32)
+    return ledger._replace(
+        pool=xp.maximum(pool.astype(xp.int32) - carried, 0),
+        granted=carried,
+        spent=zero,
+        released=zero,
+        spent_units=zero,
+    )
+
+
+def grant(xp: Namespace, ledger: Ledger, wanted: Array, price: Array, order: Array) -> tuple[Ledger, Array]:
+    """Grant impressions in order of rank until the pool is spent; a content with a grant outstanding gets none.
+
+    Args:
+        wanted: i32 ``[M]`` impressions asked for (0: none).
+        price: i32 ``[M]`` units an impression, at least 1.
+        order: i32 ``[M]``, contents from first served to last.
+
+    Returns:
+        the ledger and the impressions granted, i32 ``[M]``.
+    """
+    affordable = ledger.budget // xp.maximum(price, 1)
+    wanted = xp.where(ledger.outstanding > 0, 0, xp.minimum(xp.maximum(wanted, 0), affordable))
+    queue = wanted[order]
+    left = xp.maximum(ledger.pool - (xp.cumsum(queue) - queue), 0)
+    served = xp.minimum(queue, left).astype(xp.int32)
+    inverse = xp.argsort(order)
+    given = served[inverse]
+    total = given.sum().astype(xp.int32)
+    return ledger._replace(
+        pool=ledger.pool - total,
+        budget=ledger.budget - given * price,
+        outstanding=ledger.outstanding + given,
+        price=xp.where(given > 0, price, ledger.price).astype(xp.int32),
+        granted=ledger.granted + total,
+    ), given
+
+
+def spend(xp: Namespace, ledger: Ledger, shown: Array) -> Ledger:
+    """Take ``shown`` heated impressions ``[M]`` from the grants they were shown for. Never more than outstanding."""
+    shown = xp.minimum(shown.astype(xp.int32), ledger.outstanding)
+    return ledger._replace(
+        outstanding=ledger.outstanding - shown,
+        spent=ledger.spent + shown.sum().astype(xp.int32),
+        spent_units=ledger.spent_units + (shown * ledger.price).sum().astype(xp.int32),
+    )
+
+
+def release(xp: Namespace, ledger: Ledger, who: Array, forfeit: Array) -> Ledger:
+    """Give the outstanding impressions of ``who`` (bool ``[M]``) back to the pool and their coins to their owners.
+
+    ``forfeit`` (bool ``[M]``): proven cheats and contents taken down lose their whole budget.
+    """
+    back = xp.where(who, ledger.outstanding, 0)
+    budget = xp.where(forfeit, 0, ledger.budget + back * ledger.price)
+    total = back.sum().astype(xp.int32)
+    return ledger._replace(
+        pool=ledger.pool + total,
+        budget=budget,
+        outstanding=ledger.outstanding - back,
+        released=ledger.released + total,
+    )
+
+
+def reopen(xp: Namespace, ledger: Ledger, born: Array, budget_coins: Array) -> Ledger:
+    """Close the accounts of contents taken down (bool ``[M]``) and open those of the newborn in their places."""
+    ledger = release(xp, ledger, born, born)
+    return ledger._replace(budget=xp.where(born, xp.asarray(budget_coins * COIN).astype(xp.int32), ledger.budget))
+
+
+def earn(xp: Namespace, ledger: Ledger, who: Array, coins: float) -> Ledger:
+    """Pay ``coins`` into the budgets of ``who`` (bool ``[M]``)."""
+    return ledger._replace(budget=ledger.budget + who * int(coins * COIN))
+
+
+def balanced(ledger: Ledger) -> bool:
+    """Whether every invariant holds now (on the host)."""
+    return bool(
+        int(ledger.granted) == int(ledger.spent) + int(ledger.released) + int(ledger.outstanding.sum())
+        and int(ledger.pool) >= 0
+        and bool((ledger.budget >= 0).all())
+        and bool((ledger.outstanding >= 0).all())
+    )

@@ -1,0 +1,55 @@
+"""The raw ranker: learns only from what it showed, and so makes the rich richer.
+
+Score = personal similarity + log popularity + log estimated click rate + serving noise. Nothing here favours any
+content but by its record; with ``feedback = 0`` the record stays empty and the same code ranks at random.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.special import ndtri
+
+from upwell.agents.xp import hash_uniform
+from upwell.world.config import WorldConfig
+from upwell.world.state import RECENT_CLICKS, RECENT_IMPRESSIONS, Array, Contents, Users
+
+FRESH, NOISE = 301, 302
+
+
+def popularity(config: WorldConfig, scale: Array, platform_ctr: Array, contents: Contents) -> Array:
+    """The part of the score that hangs on the content alone, f32 ``[M]`` (logits)."""
+    ranker = config.ranker
+    shown, clicked = contents.stats[:, RECENT_IMPRESSIONS], contents.stats[:, RECENT_CLICKS]
+    weight = ranker.prior_weight * scale
+    rate = (clicked + weight * ranker.prior_ratio * platform_ctr) / (shown + weight)
+    return ranker.feedback * (
+        ranker.popularity * jnp.log1p(shown / scale) + ranker.click_rate * jnp.log(rate / platform_ctr)
+    )
+
+
+def retrieve(config: WorldConfig, seed: Array, hour_key: Array, bias: Array, users: Users, contents: Contents, day: Array) -> Array:
+    """Candidates of each segment, i32 ``[S, C]`` in order of content id, so that ties in rank break by id.
+
+    The best by the segment's mean profile, and a share drawn at random in which new contents come first.
+    """
+    sizes = config.sizes
+    cells = users.profile.shape[0]
+    count = min(sizes.candidates, sizes.contents)
+    fresh_count = min(sizes.fresh, count - 1)
+    place = jnp.arange(sizes.contents, dtype=jnp.uint32)
+    centre = users.profile.mean(1)
+    score = config.ranker.personal * centre @ contents.embedding.T + bias
+    noise = hash_uniform(jnp, seed, FRESH, hour_key, jnp.arange(cells, dtype=jnp.uint32)[:, None], place)
+    score = score + config.ranker.noise * ndtri(noise)
+    best, ids = lax.top_k(score, count - fresh_count)
+    new = (day - contents.born_day) < 3
+    lottery = jnp.where(score >= best[:, -1:], -1.0, hash_uniform(jnp, seed, NOISE, noise * 2.0**24, 1) + 0.5 * new)
+    _, more = lax.top_k(lottery, fresh_count)
+    return jnp.sort(jnp.concatenate([ids, more], axis=-1), axis=-1)
+
+
+def serving_noise(config: WorldConfig, seed: Array, tick_key: Array, ids: Array) -> Array:
+    """Noise of the score at one tick, f32 ``[S, C]`` (logits)."""
+    cells = jnp.arange(ids.shape[0], dtype=jnp.uint32)[:, None]
+    return config.ranker.noise * ndtri(hash_uniform(jnp, seed, NOISE, tick_key, cells, ids))

@@ -1,0 +1,96 @@
+"""How users respond to a slate: click, watch, share, buy, and how they feel about it.
+
+Click rate is multiplicative: log rate = base + log quality + clickbait + log interest - age/freshness
+- position - satiation, and a click happens with 1 - exp(-rate). Interest is the strongest of the content's tags:
+true interest x (discovered + what undiscovered interests get from curiosity).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from upwell.agents.xp import hash_uniform
+from upwell.world.config import WorldConfig
+from upwell.world.state import Array
+
+CLICK, WATCH, SHARE, BUY, PASSIVE = 401, 402, 403, 404, 405
+
+
+class Outcome(NamedTuple):
+    """What came of slates, ``[..., K]`` each."""
+
+    rate: Array  # true click probability before chance
+    clicked: Array  # bool
+    valid: Array  # bool, completion >= 0.5 or dwell >= 30 s
+    dwell_s: Array
+    completion: Array
+    shared: Array  # bool
+    value: Array  # yuan
+
+
+def openness(config: WorldConfig, discovered: Array, curiosity: Array) -> Array:
+    """How much of a true interest shows: all of it once discovered, else what curiosity lends. ``[..., n]``."""
+    lent = config.interest.undiscovered_pull + config.interest.curiosity_pull * curiosity[..., None]
+    return discovered + (1.0 - discovered) * lent
+
+
+def log_appeal(config: WorldConfig, log_quality: Array, clickbait: Array, age_days: Array) -> Array:
+    """The part of the log click rate that is the content's."""
+    return (
+        config.response.base
+        + log_quality
+        + config.content.clickbait_boost * clickbait
+        - age_days / config.content.freshness_days
+    )
+
+
+def respond(
+    config: WorldConfig,
+    seed: Array,
+    user: Array,
+    content: Array,
+    day: Array,
+    log_rate: Array,
+    log_quality: Array,
+    clickbait: Array,
+    duration_s: Array,
+    price: Array,
+    colluding: Array,
+) -> Outcome:
+    """Outcomes of slates ``[..., K]``. Chance hangs on (seed, day, user, content) alone: common to every arm."""
+    response = config.response
+    key = hash_uniform(jnp, seed, CLICK, user, content, day) * 2.0**24
+
+    def draw(stream: int) -> Array:
+        return hash_uniform(jnp, stream, key)
+
+    rate = 1.0 - jnp.exp(-jnp.exp(jnp.minimum(log_rate, 1.0)))
+    rate = jnp.where(colluding, config.creator.ring_click, rate)
+    clicked = draw(CLICK) < rate
+    # Completion ~ Beta(a, 1), drawn by inversion: u^(1/a).
+    a = response.dwell * jnp.exp(0.4 * log_quality - 2.0 * clickbait) * jnp.where(colluding, 0.1, 1.0)
+    completion = jnp.where(clicked, draw(WATCH) ** (1.0 / jnp.clip(a, 0.05, 20.0)), 0.0)
+    passive = -response.passive_s * jnp.log(draw(PASSIVE))
+    dwell_s = jnp.where(clicked, completion * duration_s, passive)
+    valid = clicked & ((completion >= 0.5) | (dwell_s >= 30.0))
+    charm = jnp.exp(jnp.minimum(0.3 * log_quality, 1.0))
+    return Outcome(
+        rate=rate,
+        clicked=clicked,
+        valid=valid,
+        dwell_s=dwell_s,
+        completion=completion,
+        shared=valid & (draw(SHARE) < response.share * charm),
+        value=jnp.where(valid & (draw(BUY) < response.purchase * charm), price, 0.0),
+    )
+
+
+def satisfaction_after(config: WorldConfig, satisfaction: Array, outcome: Outcome) -> Array:
+    """True satisfaction after a slate ``[...]``: what it offered and what came of it, saturating, less regret."""
+    response = config.response
+    good = outcome.valid.sum(-1) + outcome.rate.sum(-1)
+    regret = (outcome.clicked & ~outcome.valid).sum(-1)
+    enjoyment = jnp.maximum(response.enjoy * good - response.regret * regret, 0.0)
+    return response.memory * satisfaction + (1.0 - response.memory) * (1.0 - jnp.exp(-enjoyment))
