@@ -8,7 +8,7 @@ from jax.scipy.special import ndtri
 
 from upwell.agents.xp import hash_uniform
 from upwell.world.config import Sizes, WorldConfig
-from upwell.world.state import RECENT_CLICKS, RECENT_IMPRESSIONS, STATS, TODAY, Array, Contents
+from upwell.world.state import CLICKS_TODAY, ORGANIC_TODAY, RECENT_CLICKS, RECENT_IMPRESSIONS, STATS, TODAY, Array, Contents
 
 TAGS, QUALITY, STYLE, PRICE, DURATION, LIFE = 201, 202, 203, 204, 205, 206
 CLICKBAIT, BOUGHT, CREATOR, HOW_MANY_TAGS = 207, 208, 209, 210
@@ -101,7 +101,9 @@ def start_of_day(config: WorldConfig, seed: Array, day: Array, scale: Array, tag
     )
     fade = 2.0 ** (-1.0 / config.ranker.memory_days)
     stats = contents.stats.at[:, RECENT_IMPRESSIONS : RECENT_CLICKS + 1].multiply(fade)
-    contents = contents._replace(stats=stats.at[:, TODAY - 1 : TODAY + 1].set(0.0))
+    contents = contents._replace(
+        stats=stats.at[:, ORGANIC_TODAY : TODAY + 1].set(0.0).at[:, CLICKS_TODAY].set(0.0)
+    )
     places = {
         name: jnp.where(dead.reshape(dead.shape + (1,) * (new.ndim - 1)), new, old)
         for name, new, old in zip(Contents._fields, fresh, contents, strict=True)

@@ -28,24 +28,27 @@ def popularity(config: WorldConfig, scale: Array, platform_ctr: Array, contents:
     )
 
 
-def retrieve(config: WorldConfig, seed: Array, hour_key: Array, bias: Array, users: Users, contents: Contents, day: Array) -> Array:
+def segment_scores(config: WorldConfig, bias: Array, users: Users, contents: Contents) -> Array:
+    """The raw ranker's score of every content for each segment's mean profile, f32 ``[S, M]`` (logits)."""
+    return config.ranker.feedback * config.ranker.personal * users.profile.mean(1) @ contents.embedding.T + bias
+
+
+def retrieve(config: WorldConfig, seed: Array, hour_key: Array, score: Array, age_days: Array) -> Array:
     """Candidates of each segment, i32 ``[S, C]`` in order of content id, so that ties in rank break by id.
 
-    The best by the segment's mean profile, and a share drawn at random in which new contents come first.
+    The best by score ``[S, M]``, and some drawn at random in which new contents come first.
     """
     sizes = config.sizes
-    cells = users.profile.shape[0]
     count = min(sizes.candidates, sizes.contents)
-    fresh_count = min(sizes.fresh, count - 1)
-    place = jnp.arange(sizes.contents, dtype=jnp.uint32)
-    centre = users.profile.mean(1)
-    score = config.ranker.personal * centre @ contents.embedding.T + bias
-    noise = hash_uniform(jnp, seed, FRESH, hour_key, jnp.arange(cells, dtype=jnp.uint32)[:, None], place)
-    score = score + config.ranker.noise * ndtri(noise)
-    best, ids = lax.top_k(score, count - fresh_count)
-    new = (day - contents.born_day) < 3
-    lottery = jnp.where(score >= best[:, -1:], -1.0, hash_uniform(jnp, seed, NOISE, noise * 2.0**24, 1) + 0.5 * new)
-    _, more = lax.top_k(lottery, fresh_count)
+    if count == sizes.contents:
+        return jnp.broadcast_to(jnp.arange(count), (score.shape[0], count))
+    fresh = min(sizes.fresh, count - 1)
+    cells = jnp.arange(score.shape[0], dtype=jnp.uint32)[:, None]
+    u = hash_uniform(jnp, seed, FRESH, hour_key, cells, jnp.arange(sizes.contents, dtype=jnp.uint32))
+    score = score + config.ranker.noise * ndtri(u)
+    best, ids = lax.top_k(score, count - fresh)
+    lottery = jnp.where(score >= best[:, -1:], -1.0, hash_uniform(jnp, FRESH, u * 2.0**24) + 0.5 * (age_days < 3))
+    _, more = lax.top_k(lottery, fresh)
     return jnp.sort(jnp.concatenate([ids, more], axis=-1), axis=-1)
 
 

@@ -17,7 +17,7 @@ IMPRESSIONS, CLICKS, VALID, SHARES = 0, 1, 2, 3
 HEATED, HEATED_CLICKS, HEATED_VALID = 4, 5, 6
 ORGANIC_TODAY, TODAY = 7, 8
 RECENT_IMPRESSIONS, RECENT_CLICKS = 9, 10  # fading, the ranker's own
-FIT_SUM = 11  # sum of users' fit over clicks: who responded
+CLICKS_TODAY = 11
 STATS = 12
 
 

@@ -1,0 +1,50 @@
+"""The content agent by rules: when to ask for heating, how much, and what to bid."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from upwell.agents.xp import Array, Namespace
+
+
+class Ask(NamedTuple):
+    """Requests of contents ``[M]``."""
+
+    asks: Array  # bool
+    impressions: Array  # i32
+    bid: Array  # f32, coins' worth per impression, on the seed's scale
+
+
+def ask(
+    xp: Namespace, exposures: Array, ctr: Array, quality: Array, budget_coins: Array, scale: Array, first_ask: Array, u: Array
+) -> Ask:
+    """The seed's rules.
+
+    Ask with probability 0.9 below 1,000·scale exposures, else 0.7 when CTR > 5%, else 0.1. Ask for
+    min(5000, budget·10)·scale impressions, bid quality·10·(1 + 10·CTR), CTR taken as 0.01 before any exposure.
+
+    Args:
+        exposures, ctr, quality, budget_coins: f32 ``[M]``; quality in [0, 1], the posterior mean.
+        first_ask: impressions, times scale, that a full budget of 100 coins buys.
+        u: uniforms ``[M]``.
+    """
+    chance = xp.where(exposures < 1_000.0 * scale, 0.9, xp.where(ctr > 0.05, 0.7, 0.1))
+    amount = xp.minimum(5_000.0, budget_coins * first_ask / 100.0) * scale
+    rate = xp.where(exposures > 0, ctr, 0.01)
+    return Ask(
+        asks=(u < chance) & (amount >= 1.0),
+        impressions=xp.maximum(xp.floor(amount), 0.0).astype(xp.int32),
+        bid=(quality * 10.0 * (1.0 + 10.0 * rate)).astype(xp.float32),
+    )
+
+
+def quality(xp: Namespace, valid: Array, clicks: Array, impressions: Array, platform_ctr: Array) -> Array:
+    """Posterior mean quality in [0, 1], 0.5 before any evidence.
+
+    Half is the valid-view rate against the platform's, half the share of clicks that end in a valid view; both
+    shrink to the platform's mean with 20 expected clicks' worth of prior, so that bought clicks do not raise it.
+    """
+    prior = 5.0
+    lift = (valid + prior * 0.6) / (impressions * platform_ctr + prior) / 0.6
+    honest = (valid + prior * 0.6) / (clicks + prior)
+    return xp.clip(0.5 * lift / (1.0 + lift) + 0.5 * (1.0 - xp.exp(-honest / 0.6 * 0.6931)), 0.0, 1.0)

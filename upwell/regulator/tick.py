@@ -1,0 +1,83 @@
+"""The slow tick: trust strikes out cheats, contents ask, the system approves, the ledger pays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from upwell.agents.xp import Array, Namespace
+from upwell.regulator import guards, ledger
+from upwell.regulator.ledger import COIN, Ledger
+
+
+class RegulatorState(NamedTuple):
+    """What the regulator remembers beside the ledger. Scalars unless shaped."""
+
+    ledger: Ledger
+    hour_impressions: Array
+    hour_heated: Array
+    clicks: Array  # fading, of regulated users
+    impressions: Array
+    held_clicks: Array  # fading, of the holdout
+    held_impressions: Array
+    throttle: Array
+    cheat: Array  # bool [M]
+
+
+class Requests(NamedTuple):
+    """What an arm wants heated this tick, ``[M]``."""
+
+    impressions: Array  # i32, 0 for none
+    score: Array  # f32, served in falling order
+    give_up: Array  # bool, release what is outstanding
+
+
+def opened(xp: Namespace, contents: int, budget_coins: float) -> RegulatorState:
+    """A regulator before its first day."""
+    zero = xp.zeros((), dtype=xp.float32)
+    return RegulatorState(
+        ledger.opened(xp, contents, budget_coins), zero, zero, zero, zero, zero, zero, zero + 1.0, xp.zeros((contents,), dtype=bool)
+    )
+
+
+def reference_price(xp: Namespace, first_ask: Array, budget_coins: Array, scale: Array) -> Array:
+    """Ledger units an impression costs when demand is slack: a full budget buys ``first_ask``·scale impressions."""
+    return xp.maximum(xp.round(budget_coins * COIN / (first_ask * scale)), 1.0)
+
+
+def allocate(
+    xp: Namespace,
+    state: RegulatorState,
+    requests: Requests,
+    owed: Array,
+    quality: Array,
+    chance: Array,
+    price: Array,
+    cap: Array,
+    elapsed: Array,
+    pool_today: Array,
+) -> RegulatorState:
+    """Turn requests into grants.
+
+    Contents owed a chance come first, by quality; then the arm's, by its score. The pool is paced over the day, so
+    that the morning does not spend it; discretionary grants shrink with the throttle.
+
+    Args:
+        owed: bool ``[M]``, owed a heating chance.
+        quality: f32 ``[M]`` in [0, 1].
+        chance: impressions of one chance.
+        price: reference price, units an impression.
+        elapsed: share of the day's traffic gone, in [0, 1].
+        pool_today: impressions of a full pool.
+    """
+    books = ledger.release(xp, state.ledger, requests.give_up | state.cheat, state.cheat)
+    share = state.hour_heated / xp.maximum(state.hour_impressions, 1.0)
+    now = xp.maximum(xp.round(price * guards.price_factor(xp, share, cap)), 1.0).astype(xp.int32)
+    paced = xp.maximum(pool_today * xp.minimum(elapsed + 0.1, 1.0) - (pool_today - books.pool), 0.0)
+    held_back = books.pool - xp.minimum(paced, books.pool).astype(xp.int32)
+    books = books._replace(pool=books.pool - held_back)
+    wanted = xp.where(owed, xp.maximum(requests.impressions * state.throttle, chance), requests.impressions * state.throttle)
+    wanted = xp.where(state.cheat, 0, xp.ceil(wanted)).astype(xp.int32)
+    rank = xp.where(owed, 2.0 + quality, xp.clip(requests.score, 0.0, 1.0))
+    order = xp.argsort(-rank, stable=True)
+    books, _ = ledger.grant(xp, books, wanted, xp.broadcast_to(now, wanted.shape), order)
+    return state._replace(ledger=books._replace(pool=books.pool + held_back))
