@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from upwell.agents.xp import Array, Namespace
+from upwell.agents.xp import Array, Namespace, sigmoid
 
 
-def running_rank(xp: Namespace, values: Array, among: Array) -> Array:
-    """Each value's place in (0, 1] among the tick's requests; 0 for what did not ask.
+def normalise(xp: Namespace, values: Array, among: Array) -> Array:
+    """Each value's place in the distribution of the tick's requests, as the logistic of its z-score, in (0, 1).
 
     Match, bid and retention boost live on unlike scales: without this, bids always win.
     """
-    masked = xp.where(among, values, -xp.inf)
-    order = xp.argsort(xp.argsort(masked))
-    asked = among.sum()
-    return xp.where(among, (order - (values.shape[0] - asked) + 1) / xp.maximum(asked, 1), 0.0)
+    count = xp.maximum(among.sum(), 1)
+    mean = xp.where(among, values, 0.0).sum() / count
+    variance = xp.where(among, (values - mean) ** 2, 0.0).sum() / count
+    return sigmoid(xp, 1.7 * (values - mean) / xp.sqrt(variance + 1e-9))
 
 
 def score(
@@ -23,9 +23,9 @@ def score(
     user, revenue, long_term = weights
     total = user + revenue + long_term
     return (
-        running_rank(xp, match, asks) * user
-        + running_rank(xp, bid, asks) * revenue
-        + running_rank(xp, retention_boost, asks) * long_term
+        normalise(xp, match, asks) * user
+        + normalise(xp, bid, asks) * revenue
+        + normalise(xp, retention_boost, asks) * long_term
     ) / total
 
 

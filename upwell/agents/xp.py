@@ -92,6 +92,15 @@ def take(xp: Namespace, x: Array, index: Array) -> Array:
     return xp.take_along_axis(x, index, axis=-1)
 
 
+def scatter(xp: Namespace, size: int, index: Array, values: Array) -> Array:
+    """Zeros ``[size]`` with ``values`` put at distinct places ``index``."""
+    out = xp.zeros((size,), dtype=values.dtype)
+    if xp is np:
+        out[index] = values
+        return out
+    return out.at[index].set(values)
+
+
 def one_hot(xp: Namespace, index: Array, size: int) -> Array:
     """Boolean ``[..., size]``, true where the last axis equals ``index``; all false for an index of -1."""
     return xp.arange(size) == index[..., None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from upwell.agents.xp import Array, Namespace
+from upwell.agents.xp import Array, Namespace, scatter
 
 COIN = 10_000
 """Ledger units in one coin."""
@@ -53,7 +53,7 @@ def grant(xp: Namespace, ledger: Ledger, wanted: Array, price: Array, order: Arr
     Args:
         wanted: i32 ``[M]`` impressions asked for (0: none).
         price: i32 ``[M]`` units an impression, at least 1.
-        order: i32 ``[M]``, contents from first served to last.
+        order: i32 ``[X]``, contents from first served to last; those not in it get nothing.
 
     Returns:
         the ledger and the impressions granted, i32 ``[M]``.
@@ -63,8 +63,7 @@ def grant(xp: Namespace, ledger: Ledger, wanted: Array, price: Array, order: Arr
     queue = wanted[order]
     left = xp.maximum(ledger.pool - (xp.cumsum(queue) - queue), 0)
     served = xp.minimum(queue, left).astype(xp.int32)
-    inverse = xp.argsort(order)
-    given = served[inverse]
+    given = scatter(xp, wanted.shape[0], order, served)
     total = given.sum().astype(xp.int32)
     return ledger._replace(
         pool=ledger.pool - total,

@@ -150,6 +150,7 @@ class WorldConfig:
     """A whole world. Immutable; ``override`` makes changed copies."""
 
     name: str = "default"
+    healthy_tags: float = 23.0
     sizes: Sizes = field(default_factory=Sizes)
     interest: Interest = field(default_factory=Interest)
     content: Content = field(default_factory=Content)
@@ -184,7 +185,7 @@ for _name, _section in SECTIONS.items():
     if _name != "sizes":
         jax.tree_util.register_dataclass(_section)
 jax.tree_util.register_dataclass(
-    WorldConfig, data_fields=[name for name in SECTIONS if name != "sizes"], meta_fields=["name", "sizes"]
+    WorldConfig, data_fields=[name for name in SECTIONS if name != "sizes"], meta_fields=["name", "healthy_tags", "sizes"]
 )
 
 
@@ -208,7 +209,7 @@ def load_world(path: Path) -> WorldConfig:
         raise BadRequest(f"{path}: not a TOML file: {error}") from None
     changes: dict[str, float] = {}
     for section, table in document.items():
-        if section == "name":
+        if section in ("name", "healthy_tags"):
             continue
         if not isinstance(table, dict):
             raise BadRequest(f"{path}: key '{section}' must be a section such as [ranker]")
@@ -216,15 +217,21 @@ def load_world(path: Path) -> WorldConfig:
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise BadRequest(f"{path}: key '{section}.{key}' must be a number, got {value!r}")
             changes[f"{section}.{key}"] = value
+    named = replace(
+        WorldConfig(), name=str(document.get("name", path.stem)), healthy_tags=float(document.get("healthy_tags", 23.0))
+    )
     try:
-        return replace(WorldConfig(), name=str(document.get("name", path.stem))).override(changes)
+        return named.override(changes)
     except BadRequest as error:
         raise BadRequest(f"{path}: {error}") from None
 
 
 def to_toml(config: WorldConfig, header: str = "") -> str:
     """The world as TOML text, each key with its unit and meaning as a comment."""
-    lines = [f"# {line}".rstrip() for line in header.splitlines()] + [f'name = "{config.name}"']
+    lines = [f"# {line}".rstrip() for line in header.splitlines()] + [[
+        f'name = "{config.name}"',
+        f"healthy_tags = {config.healthy_tags:.6g}  # tags/7 days: what interest diversity is measured against",
+    ]
     for name in SECTIONS:
         section = getattr(config, name)
         lines += ["", f"[{name}]"]

@@ -345,8 +345,12 @@ def new_hour(config: WorldConfig, arm: Arm, loop: Loop, hour: Array) -> Loop:
     state = loop.state
     key = (state.day * 32 + hour).astype(jnp.uint32)
     view = view_of(config, state, key)
-    own = ranker.popularity(config, state.scale, state.platform_ctr, state.contents)
-    bias = own if arm.bias is None else arm.bias(view)
+    if arm.bias is None:
+        # The ranker is trained at night: its picture of the contents is this morning's all day.
+        own = ranker.popularity(config, state.scale, state.platform_ctr, state.contents)
+        bias = jnp.where(hour == 0, own, loop.bias)
+    else:
+        bias = arm.bias(view)
     score = (
         ranker.segment_scores(config, bias, state.users, state.contents) if arm.retrieval is None else arm.retrieval(view)
     )

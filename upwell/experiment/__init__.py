@@ -1,0 +1,1 @@
+"""Arms against arms: metrics, intervals, runs that resume, reports."""

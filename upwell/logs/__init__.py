@@ -1,0 +1,1 @@
+"""Real logs: what they tell a world."""

@@ -1,0 +1,180 @@
+"""Fit a world's free parameters to targets, with CMA-ES (Hansen, arXiv 1604.00772; the ``cma`` library).
+
+Only the raw ranking and real logs are ever fitted: no arm but ``raw`` runs here. The world is lived from its healthy
+start through the burn-in; what it is then, under the ranker's own order, is held against the targets.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cma
+import numpy as np
+
+from upwell.arms.raw import raw
+from upwell.errors import BadRequest
+from upwell.experiment import metrics
+from upwell.world import world
+from upwell.world.config import WorldConfig, flatten
+
+FREE: dict[str, tuple[float, float]] = {
+    "response.base": (-6.0, -1.0),
+    "content.quality_spread": (0.5, 2.0),
+    "content.freshness_days": (2.0, 40.0),
+    "interest.half_life_days": (1.0, 20.0),
+    "interest.spread": (0.3, 1.5),
+    "interest.undiscovered_pull": (0.005, 0.2),
+    "interest.discovery": (0.1, 0.9),
+    "ranker.popularity": (0.05, 1.5),
+    "ranker.personal": (1.0, 15.0),
+    "ranker.click_rate": (0.1, 2.0),
+    "ranker.prior_ratio": (0.05, 1.5),
+    "ranker.noise": (0.05, 1.5),
+    "activity.active": (-1.0, 2.0),
+}
+"""Fitted parameters and their bounds. Watch time and GMV are linear in ``passive_s`` and ``price``: solved, not searched."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure to reach. ``upper``: anything below is as good."""
+
+    value: float
+    weight: float = 1.0
+    upper: bool = False
+
+    def error(self, fitted: float) -> float:
+        """Relative error; 0 for a one-sided target that is met."""
+        if self.upper and fitted <= self.value:
+            return 0.0
+        return fitted / self.value - 1.0
+
+
+REFERENCE: dict[str, Target] = {
+    "healthy_interest_tags": Target(23.0),
+    "interest_tags": Target(7.0, 2.0),
+    "new_content_ctr": Target(0.008, 2.0),
+    "cold_start_success": Target(0.12, 1.0),
+    "d1_retention": Target(0.58, 3.0),
+    "top100_share": Target(0.70, 2.0),
+    "mid_tail_ctr": Target(0.003, 0.5, upper=True),
+    "watch_minutes_per_dau": Target(24.0),
+    "gmv_per_dau": Target(0.568),
+}
+"""The raw-ranking column of the reference platform: 2.84 million yuan a day over 5 million daily users is 0.568."""
+
+
+def load_targets(path: Path) -> dict[str, Target]:
+    """Targets from TOML: ``[name] value, weight, upper``. Raises BadRequest."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {name: Target(**table) for name, table in document.items()}
+    except FileNotFoundError:
+        raise BadRequest(f"{path}: no such targets file") from None
+    except (tomllib.TOMLDecodeError, TypeError) as error:
+        raise BadRequest(f"{path}: targets need [name] with value, weight, upper: {error}") from None
+
+
+def live(config: WorldConfig, seed: int, days: int) -> dict[str, float]:
+    """Metrics of the last five days under raw ranking from a healthy start, and of the first full week."""
+    state = world.reset(config, seed)
+    reports: list[metrics.Report] = []
+    for day in range(days):
+        state, report = world.run_day(config, raw, state)
+        reports.append(world.to_host(report))
+        if day == 6:  # thresholds in impressions follow the traffic there is
+            shown = float(np.mean([r["impressions"] for r in reports]))
+            state = state._replace(scale=state.scale * 0 + shown / config.sizes.contents / 500.0)
+    result = metrics.over(config, reports[-5:])
+    result["healthy_interest_tags"] = float(reports[6]["tags"])
+    return result
+
+
+def decode(config: WorldConfig, x: np.ndarray) -> WorldConfig:
+    """Unit-cube point to a world; parameters positive throughout are searched on a log scale."""
+    changes: dict[str, float] = {}
+    for u, (name, (low, high)) in zip(np.clip(x, 0.0, 1.0), FREE.items(), strict=True):
+        changes[name] = low * (high / low) ** float(u) if low > 0 else low + float(u) * (high - low)
+    return config.override(changes)
+
+
+def encode(config: WorldConfig) -> np.ndarray:
+    """A world's point in the unit cube."""
+    flat = flatten(config)
+    point = [
+        math.log(flat[name] / low) / math.log(high / low) if low > 0 else (flat[name] - low) / (high - low)
+        for name, (low, high) in FREE.items()
+    ]
+    return np.clip(np.array(point), 0.02, 0.98)
+
+
+def loss(fitted: dict[str, float], targets: dict[str, Target]) -> float:
+    """Weighted sum of squared log ratios, watch time and GMV left out where they will be solved."""
+    total = 0.0
+    for name, target in targets.items():
+        if name in SOLVED or (target.upper and fitted[name] <= target.value):
+            continue
+        total += target.weight * math.log(max(fitted[name], 1e-5) / target.value) ** 2
+    return total
+
+
+SOLVED = {"watch_minutes_per_dau": "response.passive_s", "gmv_per_dau": "response.price"}
+
+
+def evaluate(job: tuple[WorldConfig, np.ndarray, int, int]) -> dict[str, float]:
+    """One point's metrics (run in a worker process)."""
+    config, x, seed, days = job
+    return live(decode(config, x), seed, days)
+
+
+@contextmanager
+def workers(count: int) -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+def fit(
+    start: WorldConfig,
+    targets: dict[str, Target],
+    *,
+    generations: int,
+    population: int = 12,
+    days: int = 35,
+    seed: int = 0,
+    processes: int = 2,
+    step: float = 0.15,
+    report: Callable[[int, float, WorldConfig], None] = lambda generation, best, config: None,
+) -> tuple[WorldConfig, dict[str, float]]:
+    """The best world found and its metrics on a seed not used in the search."""
+    options: Any = {"bounds": [0, 1], "popsize": population, "seed": seed + 1, "verbose": -9}
+    search = cma.CMAEvolutionStrategy(encode(start), step, options)
+    best, best_loss = start, math.inf
+    with workers(processes) as pool:
+        for generation in range(generations):
+            points = search.ask()
+            jobs = [(start, np.asarray(x), seed, days) for x in points]
+            losses = [loss(fitted, targets) for fitted in pool.map(evaluate, jobs)]
+            search.tell(points, losses)
+            if min(losses) < best_loss:
+                best_loss, best = min(losses), decode(start, np.asarray(points[int(np.argmin(losses))]))
+            report(generation, best_loss, best)
+    return solve(best, targets, seed + 1, days)
+
+
+def solve(config: WorldConfig, targets: dict[str, Target], seed: int, days: int) -> tuple[WorldConfig, dict[str, float]]:
+    """Set what the targets determine directly, then measure once more."""
+    fitted = live(config, seed, days)
+    flat = flatten(config)
+    changes = {
+        key: flat[key] * targets[name].value / max(fitted[name], 1e-6) for name, key in SOLVED.items() if name in targets
+    }
+    config = config.override(changes)
+    return config, live(config, seed, days)
