@@ -189,6 +189,11 @@ jax.tree_util.register_dataclass(
 )
 
 
+def reference_world() -> WorldConfig:
+    """The fitted reference platform that ships with the package."""
+    return load_world(Path(__file__).parent / "scenarios" / "reference.toml")
+
+
 def unit_of(section: Any, name: str) -> str:
     """The unit of a key."""
     return next(f.metadata["unit"] for f in fields(section) if f.name == name)
@@ -228,9 +233,10 @@ def load_world(path: Path) -> WorldConfig:
 
 def to_toml(config: WorldConfig, header: str = "") -> str:
     """The world as TOML text, each key with its unit and meaning as a comment."""
-    lines = [f"# {line}".rstrip() for line in header.splitlines()] + [[
+    lines = [f"# {line}".rstrip() for line in header.splitlines()]
+    lines += [
         f'name = "{config.name}"',
-        f"healthy_tags = {config.healthy_tags:.6g}  # tags/7 days: what interest diversity is measured against",
+        f"healthy_tags = {float(config.healthy_tags)}  # tags/7 days: what interest diversity is measured against",
     ]
     for name in SECTIONS:
         section = getattr(config, name)

@@ -1,0 +1,43 @@
+"""One command, ``upwell``. Heavy imports happen inside commands, so that ``--help`` is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+import typer
+
+from upwell.cli import bench, experiment, world
+from upwell.errors import UpwellError
+
+app = typer.Typer(
+    name="upwell",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Behind your ranker, before your users: lets good new content rise and interests widen.",
+)
+world.register(app)
+experiment.register(app)
+app.add_typer(bench.app, name="bench")
+
+
+def main() -> None:
+    """Entry point: errors are one line and an exit code (0 done, 1 failed while running, 2 the request was wrong)."""
+    try:
+        app(standalone_mode=False)
+    except UpwellError as error:
+        fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        fail(error.format_message() + " (see --help)", 2)
+    except (KeyboardInterrupt, click.Abort):
+        fail("stopped", 1)
+    except Exception as error:
+        if os.environ.get("UPWELL_DEBUG"):
+            raise
+        fail(f"{type(error).__name__}: {error} (set UPWELL_DEBUG=1 for the traceback)", 1)
+
+
+def fail(message: str, code: int) -> None:
+    sys.stderr.write(f"upwell: {message}\n")
+    sys.exit(code)

@@ -1,0 +1,143 @@
+"""``upwell simulate``, ``demo`` and ``calibrate``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from upwell.cli.common import (
+    Contents, Json, Overrides, Seed, Users, WorldFile, build_world, emit, number, progress, stderr, table,
+)  # fmt: skip
+from upwell.errors import BadRequest
+
+HEADLINE = (
+    "new_content_ctr", "interest_tags", "cold_start_success", "d1_retention", "d7_retention", "top100_share",
+    "exposure_gini", "watch_minutes_per_dau", "gmv_per_dau", "satisfaction_mean", "ctr", "heated_share",
+)  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: upwell simulate --arm rules --days 10 --burn-in 30")(simulate)
+    app.command(epilog="Example: upwell demo --headless")(demo)
+    app.command(epilog="Example: upwell calibrate --generations 20 --out world.toml")(calibrate)
+
+
+def simulate(
+    world: WorldFile = None,
+    set: Overrides = None,
+    arm: Annotated[str, typer.Option(help="raw, rules or oracle")] = "raw",
+    users: Users = None,
+    contents: Contents = None,
+    days: Annotated[int, typer.Option(help="days judged", min=1)] = 10,
+    burn_in: Annotated[int, typer.Option(help="days under raw ranking before that, from a healthy start", min=0)] = 0,
+    print_world: Annotated[bool, typer.Option(help="print every key with default, unit and meaning; run nothing")] = False,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Live some days of the simulated platform under one arm."""
+    config = build_world(world, set, users, contents)
+    if print_world:
+        from upwell.world.config import to_toml
+
+        typer.echo(to_toml(config), nl=False)
+        return
+    from upwell.arms.registry import members
+    from upwell.experiment import metrics, runner
+
+    family = members(arm)
+    with progress(f"{config.name} under {arm}", burn_in + days * len(family)) as step:
+        state = runner.burnt_in(config, seed, burn_in, step)
+        began = time.perf_counter()
+        reports = runner.run_arm(config, family, state, days, step)
+    seconds = time.perf_counter() - began
+    measured = metrics.over(config, reports)
+    impressions = float(sum(float(r["impressions"]) for r in reports))
+    result: dict[str, Any] = {
+        "arm": arm,
+        "metrics": measured,
+        "daily": metrics.curves(config, reports),
+        "impressions": impressions,
+        "seconds": seconds,
+        "impressions_per_second": impressions / seconds,
+    }
+    emit(result, json, lambda: show_days(f"{config.name} under {arm}, {days} days", result["daily"], measured))
+
+
+def show_days(title: str, daily: dict[str, list[float]], measured: dict[str, float]) -> None:
+    last = len(daily["ctr"]) - 1
+    marks = sorted({0, last // 4, last // 2, 3 * last // 4, last})
+    rows = [[name, *(number(daily[name][d]) for d in marks), number(measured[name])] for name in HEADLINE]
+    table(title, ["metric", *(f"day {d + 1}" for d in marks), "all days"], rows)
+
+
+def demo(
+    headless: Annotated[bool, typer.Option(help="terminal only")] = True,
+    seconds: Annotated[int, typer.Option(help="most seconds to spend judging", min=10)] = 200,
+    arm: Annotated[str, typer.Option(help="the arm to compare with raw ranking")] = "rules",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """A platform falls ill under raw ranking; then eight days as it is, and eight days regulated."""
+    from upwell.arms.registry import members
+    from upwell.experiment import metrics, runner
+
+    config = build_world(None, None, 2_000, None)
+    family, days, burn_in = members(arm), 8, 30
+    began = time.perf_counter()
+    with progress("burn-in, then raw against " + arm, burn_in + days * (1 + len(family))) as step:
+        state = runner.burnt_in(config, seed, burn_in, step)
+        before = metrics.over(config, runner.run_arm(config, members("raw"), state, days, step))
+        reports = runner.run_arm(config, family, state, days, step, deadline=began + seconds)
+    after = metrics.over(config, reports)
+    decisions = float(sum(float(r["requests"]) for r in reports))
+    result: dict[str, Any] = {
+        "before": before, "after": after, "arm": arm, "decisions": decisions, "p50_ms": None, "p99_ms": None,
+        "seconds": time.perf_counter() - began,
+    }  # fmt: skip
+    rows = [[name, number(before[name]), number(after[name]), f"{after[name] / before[name] - 1:+.0%}" if before[name] else ""] for name in HEADLINE]
+    emit(result, json, lambda: table(f"{days} days, {int(decisions):,} slates", ["metric", "raw ranking", arm, "change"], rows))
+
+
+def calibrate(
+    dataset: Annotated[Path | None, typer.Argument(help="imported data set (not yet: see --targets)")] = None,
+    targets: Annotated[Path | None, typer.Option(help="TOML: [metric] value, weight, upper; default: the reference column")] = None,
+    world: WorldFile = None,
+    set: Overrides = None,
+    generations: Annotated[int, typer.Option(help="generations of the search; 0 only measures", min=0)] = 15,
+    days: Annotated[int, typer.Option(help="days of burn-in", min=12)] = 35,
+    out: Annotated[Path | None, typer.Option(help="where to write the fitted world")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Fit the world's free parameters to what is known of the raw ranking. No other arm is ever run."""
+    if dataset is not None:
+        raise BadRequest(f"{dataset}: fitting to an imported data set is not there yet; give --targets FILE")
+    from upwell.logs import calibrate as fitting
+    from upwell.world.config import to_toml
+
+    config = build_world(world, set, None, None)
+    wanted = fitting.load_targets(targets) if targets else fitting.REFERENCE
+    began = time.perf_counter()
+
+    def note(generation: int, best: float, _: object) -> None:
+        spent = time.perf_counter() - began
+        left = spent / (generation + 1) * (generations - generation - 1)
+        stderr.print(f"generation {generation + 1}/{generations}: loss {best:.3f}, about {left:.0f} s left")
+
+    if generations:
+        config, fitted = fitting.fit(config, wanted, generations=generations, days=days, seed=seed, report=note)
+    else:
+        fitted = fitting.live(config, seed, days)
+    rows = {
+        name: {"target": t.value, "fitted": fitted[name], "relative_error": t.error(fitted[name])} for name, t in wanted.items()
+    }
+    if out:
+        temporary = out.with_suffix(".part")
+        temporary.write_text(to_toml(config, f"Made by `upwell calibrate --generations {generations} --days {days} --seed {seed}`."), encoding="utf-8")
+        temporary.replace(out)
+    result: dict[str, Any] = {"targets": rows, "world": str(out) if out else None, "seconds": time.perf_counter() - began}
+    lines = [[name, number(row["target"]), number(row["fitted"]), f"{row['relative_error']:+.1%}"] for name, row in rows.items()]
+    emit(result, json, lambda: table("fit", ["target", "wanted", "fitted", "error"], lines))

@@ -1,0 +1,237 @@
+"""Arms × seeds from common burnt-in platforms, resumable: each run is one JSON file."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+
+from upwell.arms.raw import raw
+from upwell.arms.registry import members
+from upwell.errors import BadRequest
+from upwell.experiment import metrics
+from upwell.experiment.stats import Interval, gap_closed, interval
+from upwell.regulator import tick
+from upwell.world import world
+from upwell.world.arm import Arm
+from upwell.world.config import WorldConfig, to_toml
+from upwell.world.state import WorldState
+
+Step = Callable[[], None]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What an experiment runs."""
+
+    config: WorldConfig
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    days: int
+    burn_in: int
+
+    def stamp(self) -> str:
+        """Fingerprint of everything that a run depends on but its arm and seed."""
+        text = f"{to_toml(self.config)}{self.days}/{self.burn_in}"
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+class Run(msgspec.Struct):
+    """One arm on one seed."""
+
+    arm: str
+    seed: int
+    stamp: str
+    member: str  # which of the arm's family it was
+    seconds: float
+    metrics: dict[str, float]
+    daily: dict[str, list[float]]
+    lorenz_before: list[float]
+    lorenz_after: list[float]
+    tags: list[float]  # share of active users with 0, 1, 2, … tags engaged, last day
+    life: dict[str, list[float]]  # quantile → impressions so far of new contents at age 0, 1, … days
+
+
+def burnt_in(config: WorldConfig, seed: int, days: int, step: Step) -> WorldState:
+    """A platform after ``days`` of raw ranking from its healthy start; ``scale`` is frozen on the last week's traffic."""
+    state = world.reset(config, seed)
+    shown: list[float] = []
+    for _ in range(days):
+        state, report = world.run_day(config, raw, state)
+        shown.append(float(report["impressions"]))
+        step()
+    if days:
+        scale = np.float32(np.mean(shown[-7:]) / config.sizes.contents / 500.0)
+        opened = tick.opened(jnp, config.sizes.contents, float(config.heating.budget))
+        state = state._replace(scale=jnp.asarray(scale), regulator=jax.tree.map(lambda x: jnp.array(x, copy=True), opened))
+    return state
+
+
+def run_arm(
+    config: WorldConfig,
+    family: Sequence[Arm],
+    state: WorldState,
+    days: int,
+    step: Step,
+    deadline: float = float("inf"),
+    baseline: dict[str, float] | None = None,
+) -> list[metrics.Report]:
+    """Daily reports of an arm from a common start, which is left untouched. Of a family, the best by objective."""
+    return best_of(config, family, state, days, step, deadline, baseline)[1]
+
+
+def best_of(
+    config: WorldConfig,
+    family: Sequence[Arm],
+    state: WorldState,
+    days: int,
+    step: Step,
+    deadline: float = float("inf"),
+    baseline: dict[str, float] | None = None,
+) -> tuple[str, list[metrics.Report]]:
+    """Name and reports of the member with the highest objective over the days judged."""
+    best: tuple[str, list[metrics.Report]] | None = None
+    best_value = -np.inf
+    for arm in family:
+        now = jax.tree.map(jnp.copy, state)
+        reports: list[metrics.Report] = []
+        for _ in range(days):
+            now, report = world.run_day(config, arm, now)
+            reports.append(world.to_host(report))
+            step()
+            if time.perf_counter() > deadline:
+                break
+        measured = metrics.over(config, reports)
+        value = metrics.objective(config, measured, baseline or measured)
+        if best is None or value > best_value:
+            best, best_value = (arm.name, reports), value
+    assert best is not None
+    return best
+
+
+def path_of(out: Path, arm: str, seed: int) -> Path:
+    return out / "runs" / f"{arm}-{seed}.json"
+
+
+def load(plan: Plan, out: Path, arm: str, seed: int) -> Run | None:
+    """A run that is already there. Raises BadRequest when it belongs to another plan."""
+    path = path_of(out, arm, seed)
+    if not path.exists():
+        return None
+    run = msgspec.json.decode(path.read_bytes(), type=Run)
+    if run.stamp != plan.stamp():
+        raise BadRequest(f"{path}: made with another world, length or burn-in; give another --out or remove it")
+    return run
+
+
+def days_to_run(plan: Plan, out: Path) -> int:
+    """Simulated days still to do, for the progress bar."""
+    days = 0
+    for seed in plan.seeds:
+        missing = [arm for arm in plan.arms if load(plan, out, arm, seed) is None]
+        days += plan.burn_in * bool(missing) + sum(plan.days * len(members(arm)) for arm in missing)
+    return days
+
+
+def run(plan: Plan, out: Path, step: Step) -> list[Run]:
+    """Every run of the plan, those already in ``out`` read back."""
+    (out / "runs").mkdir(parents=True, exist_ok=True)
+    runs: list[Run] = []
+    for seed in plan.seeds:
+        state: WorldState | None = None
+        baseline: dict[str, float] | None = None
+        for arm in plan.arms:
+            done = load(plan, out, arm, seed)
+            if done is None:
+                if state is None:
+                    state = burnt_in(plan.config, seed, plan.burn_in, step)
+                done = run_one(plan, arm, seed, state, step, baseline)
+                path = path_of(out, arm, seed)
+                part = path.with_suffix(".part")
+                part.write_bytes(msgspec.json.encode(done))
+                part.replace(path)
+            if arm == "raw":
+                baseline = done.metrics
+            runs.append(done)
+    return runs
+
+
+def run_one(plan: Plan, arm: str, seed: int, state: WorldState, step: Step, baseline: dict[str, float] | None) -> Run:
+    """One arm on one seed, from a burnt-in state that is left untouched."""
+    config, began = plan.config, time.perf_counter()
+    member, reports = best_of(config, members(arm), state, plan.days, step, baseline=baseline)
+    tags = reports[-1]["tag_counts"]
+    return Run(
+        arm=arm,
+        seed=seed,
+        stamp=plan.stamp(),
+        member=member,
+        seconds=time.perf_counter() - began,
+        metrics=metrics.over(config, reports),
+        daily=metrics.curves(config, reports),
+        lorenz_before=metrics.lorenz(reports[0]["today"]),
+        lorenz_after=metrics.lorenz(reports[-1]["today"]),
+        tags=[float(v) for v in tags / max(tags.sum(), 1)],
+        life=lives(reports),
+    )
+
+
+def lives(reports: Sequence[metrics.Report], ages: int = 8) -> dict[str, list[float]]:
+    """Impressions so far by age in days, as quantiles over the contents born in the run."""
+    levels = (10, 50, 90, 99)
+    curves: dict[str, list[float]] = {str(level): [] for level in levels}
+    for age in range(min(ages, len(reports))):
+        pool = np.concatenate([r["lifetime"][r["age_days"] == age] for r in reports[age:]])
+        for level in levels:
+            curves[str(level)].append(float(np.percentile(pool, level)) if len(pool) else 0.0)
+    return curves
+
+
+def summarise(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
+    """Means with intervals, paired differences against raw, and the share of the oracle's gap each arm closes."""
+    by = {(run.arm, run.seed): run for run in runs}
+    names = list(runs[0].metrics)
+
+    def values(arm: str, name: str) -> np.ndarray:
+        return np.array([by[arm, seed].metrics[name] for seed in plan.seeds])
+
+    objective = {
+        arm: np.array([metrics.objective(plan.config, by[arm, s].metrics, by["raw", s].metrics) for s in plan.seeds])
+        for arm in plan.arms
+    }
+    arms = {arm: {name: interval(values(arm, name))._asdict() for name in names} for arm in plan.arms}
+    for arm in plan.arms:
+        arms[arm]["objective"] = interval(objective[arm])._asdict()
+    gaps: dict[str, dict[str, float]] = {}
+    if "oracle" in plan.arms:
+        closed: dict[str, Interval] = {
+            arm: gap_closed(objective[arm], objective["raw"], objective["oracle"]) for arm in plan.arms if arm != "raw"
+        }
+        gaps = {arm: value._asdict() for arm, value in closed.items()}
+    return {
+        "arms": arms,
+        "versus_raw": {
+            arm: {name: interval(values(arm, name) - values("raw", name))._asdict() for name in names}
+            for arm in plan.arms
+            if arm != "raw"
+        },
+        "oracle_gap_closed": gaps,
+        "oracle_beaten": [
+            f"{arm} on seed {seed}"
+            for arm in plan.arms
+            if "oracle" in plan.arms
+            for i, seed in enumerate(plan.seeds)
+            if objective[arm][i] > objective["oracle"][i]
+        ],
+        "seeds": list(plan.seeds),
+        "days": plan.days,
+        "burn_in": plan.burn_in,
+        "users": plan.config.sizes.users,
+        "contents": plan.config.sizes.contents,
+    }
