@@ -16,7 +16,14 @@ class Ask(NamedTuple):
 
 
 def ask(
-    xp: Namespace, exposures: Array, ctr: Array, quality: Array, budget_coins: Array, scale: Array, first_ask: Array, u: Array
+    xp: Namespace,
+    exposures: Array,
+    ctr: Array,
+    quality: Array,
+    budget_coins: Array,
+    scale: Array,
+    first_ask: Array,
+    u: Array,
 ) -> Ask:
     """The seed's rules.
 

@@ -45,7 +45,8 @@ def recover(xp: Namespace, mind: Array, elapsed_h: Array, rules: MindRules) -> A
     """The mind after ``elapsed_h`` hours without an impression: each state falls back towards its first value."""
     first = xp.asarray(FIRST_SIGHT, dtype=xp.float32)
     half_lives = xp.asarray(
-        [rules.exploitation_half_life_h, rules.curiosity_half_life_h, rules.fatigue_half_life_h, xp.inf], dtype=xp.float32
+        [rules.exploitation_half_life_h, rules.curiosity_half_life_h, rules.fatigue_half_life_h, xp.inf],
+        dtype=xp.float32,
     )
     kept = xp.exp2(-xp.maximum(elapsed_h, 0.0)[..., None] / half_lives)
     return (first + (mind - first) * kept).astype(xp.float32)

@@ -50,7 +50,9 @@ def planner(name: str, breadth: float, novelty: float) -> Arm:
         needs = (view.age_days < 4) & (impressions < 1_500.0 * view.scale) & good
         amount = jnp.where(needs, jnp.ceil(500.0 * view.scale), 0).astype(jnp.int32)
         rank = 0.25 * contents.log_quality
-        return Requests(amount, jnp.clip(0.5 + rank, 0.0, 1.0), (view.outstanding > 0) & ~needs & (impressions > 50.0 * view.scale))
+        return Requests(
+            amount, jnp.clip(0.5 + rank, 0.0, 1.0), (view.outstanding > 0) & ~needs & (impressions > 50.0 * view.scale)
+        )
 
     def match(view: View, ids: Array) -> Array:
         tags = view.contents.tags[ids]

@@ -36,7 +36,9 @@ def world(
     from upwell.world import world as platform
 
     config = build_world(None, None, users, contents)
-    config = config.override({"sizes.candidates": min(candidates, contents), "sizes.slate": slate, "sizes.fresh": candidates // 4})
+    config = config.override(
+        {"sizes.candidates": min(candidates, contents), "sizes.slate": slate, "sizes.fresh": candidates // 4}
+    )
     chosen = members(arm)[0]
     state = platform.reset(config, seed)
     state, report = platform.run_day(config, chosen, state)
@@ -55,7 +57,15 @@ def world(
         "ratio_to_kernel": rate / (sum(kernel) / 2),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }  # fmt: skip
-    emit(result, json, lambda: table("world", ["figure", "value"], [[k, f"{v:,.3f}" if isinstance(v, float) else str(v)] for k, v in result.items()]))
+    emit(
+        result,
+        json,
+        lambda: table(
+            "world",
+            ["figure", "value"],
+            [[k, f"{v:,.3f}" if isinstance(v, float) else str(v)] for k, v in result.items()],
+        ),
+    )
 
 
 def kernel_requests_per_second(candidates: int, slate: int, requests: int = 4_096, seconds: float = 2.0) -> float:

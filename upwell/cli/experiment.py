@@ -23,7 +23,9 @@ def experiment(
     contents: Contents = None,
     days: Annotated[int, typer.Option(help="days judged", min=8)] = 14,
     burn_in: Annotated[int, typer.Option(help="days under raw ranking before", min=0)] = 35,
-    out: Annotated[Path, typer.Option(help="folder of the runs and the report; runs found there are not run again")] = Path("out/experiment"),
+    out: Annotated[
+        Path, typer.Option(help="folder of the runs and the report; runs found there are not run again")
+    ] = Path("out/experiment"),
     json: Json = False,
 ) -> None:
     """Run arms × seeds from the same burnt-in platforms; intervals over seeds, and an HTML report."""
@@ -45,8 +47,20 @@ def experiment(
 def show(result: dict[str, Any], page: Path) -> None:
     arms: dict[str, Any] = result["arms"]
     names = list(next(iter(arms.values())))
-    rows = [[name, *(f"{arms[arm][name]['mean']:.4g} ± {(arms[arm][name]['high'] - arms[arm][name]['low']) / 2:.2g}" for arm in arms)] for name in names]
+    rows = [
+        [
+            name,
+            *(
+                f"{arms[arm][name]['mean']:.4g} ± {(arms[arm][name]['high'] - arms[arm][name]['low']) / 2:.2g}"
+                for arm in arms
+            ),
+        ]
+        for name in names
+    ]
     table("means and 95% intervals over seeds", ["metric", *arms], rows)
-    gaps = [[arm, f"{gap['mean']:.3f}", f"{gap['low']:.3f} … {gap['high']:.3f}"] for arm, gap in result["oracle_gap_closed"].items()]
+    gaps = [
+        [arm, f"{gap['mean']:.3f}", f"{gap['low']:.3f} … {gap['high']:.3f}"]
+        for arm, gap in result["oracle_gap_closed"].items()
+    ]
     table("share of the gap from raw to oracle closed", ["arm", "mean", "95% interval"], gaps)
     typer.echo(f"report: {page}")

@@ -9,7 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from upwell.cli.common import (
-    Contents, Json, Overrides, Seed, Users, WorldFile, build_world, emit, number, progress, stderr, table,
+    Contents,
+    Json,
+    Overrides,
+    Seed,
+    Users,
+    WorldFile,
+    build_world,
+    emit,
+    number,
+    progress,
+    stderr,
+    table,
 )  # fmt: skip
 from upwell.errors import BadRequest
 
@@ -33,7 +44,9 @@ def simulate(
     contents: Contents = None,
     days: Annotated[int, typer.Option(help="days judged", min=1)] = 10,
     burn_in: Annotated[int, typer.Option(help="days under raw ranking before that, from a healthy start", min=0)] = 0,
-    print_world: Annotated[bool, typer.Option(help="print every key with default, unit and meaning; run nothing")] = False,
+    print_world: Annotated[
+        bool, typer.Option(help="print every key with default, unit and meaning; run nothing")
+    ] = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -97,13 +110,27 @@ def demo(
         "before": before, "after": after, "arm": arm, "decisions": decisions, "p50_ms": None, "p99_ms": None,
         "seconds": time.perf_counter() - began,
     }  # fmt: skip
-    rows = [[name, number(before[name]), number(after[name]), f"{after[name] / before[name] - 1:+.0%}" if before[name] else ""] for name in HEADLINE]
-    emit(result, json, lambda: table(f"{days} days, {int(decisions):,} slates", ["metric", "raw ranking", arm, "change"], rows))
+    rows = [
+        [
+            name,
+            number(before[name]),
+            number(after[name]),
+            f"{after[name] / before[name] - 1:+.0%}" if before[name] else "",
+        ]
+        for name in HEADLINE
+    ]
+    emit(
+        result,
+        json,
+        lambda: table(f"{days} days, {int(decisions):,} slates", ["metric", "raw ranking", arm, "change"], rows),
+    )
 
 
 def calibrate(
     dataset: Annotated[Path | None, typer.Argument(help="imported data set (not yet: see --targets)")] = None,
-    targets: Annotated[Path | None, typer.Option(help="TOML: [metric] value, weight, upper; default: the reference column")] = None,
+    targets: Annotated[
+        Path | None, typer.Option(help="TOML: [metric] value, weight, upper; default: the reference column")
+    ] = None,
     world: WorldFile = None,
     set: Overrides = None,
     generations: Annotated[int, typer.Option(help="generations of the search; 0 only measures", min=0)] = 15,
@@ -132,12 +159,23 @@ def calibrate(
     else:
         fitted = fitting.live(config, seed, days)
     rows = {
-        name: {"target": t.value, "fitted": fitted[name], "relative_error": t.error(fitted[name])} for name, t in wanted.items()
+        name: {"target": t.value, "fitted": fitted[name], "relative_error": t.error(fitted[name])}
+        for name, t in wanted.items()
     }
     if out:
         temporary = out.with_suffix(".part")
-        temporary.write_text(to_toml(config, f"Made by `upwell calibrate --generations {generations} --days {days} --seed {seed}`."), encoding="utf-8")
+        temporary.write_text(
+            to_toml(config, f"Made by `upwell calibrate --generations {generations} --days {days} --seed {seed}`."),
+            encoding="utf-8",
+        )
         temporary.replace(out)
-    result: dict[str, Any] = {"targets": rows, "world": str(out) if out else None, "seconds": time.perf_counter() - began}
-    lines = [[name, number(row["target"]), number(row["fitted"]), f"{row['relative_error']:+.1%}"] for name, row in rows.items()]
+    result: dict[str, Any] = {
+        "targets": rows,
+        "world": str(out) if out else None,
+        "seconds": time.perf_counter() - began,
+    }
+    lines = [
+        [name, number(row["target"]), number(row["fitted"]), f"{row['relative_error']:+.1%}"]
+        for name, row in rows.items()
+    ]
     emit(result, json, lambda: table("fit", ["target", "wanted", "fitted", "error"], lines))

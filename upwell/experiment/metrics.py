@@ -79,13 +79,15 @@ def over(config: WorldConfig, reports: Sequence[Report]) -> dict[str, float]:
 
 
 def objective(config: WorldConfig, metrics: dict[str, float], raw: dict[str, float]) -> float:
-    """The weighted sum under the goal: satisfaction; revenue after heating over raw's; mean of three long-term shares."""
+    """The weighted sum under the goal: satisfaction; revenue after heating over raw's; mean of three shares."""
     goal = config.goal
     long_term = (metrics["d7_retention"] + metrics["interest_diversity"] + metrics["cold_start_success"]) / 3.0
     revenue = metrics["net_gmv_per_dau"] / max(raw["net_gmv_per_dau"], 1e-9)
     total = goal.user_satisfaction + goal.platform_revenue + goal.long_term
     return (
-        goal.user_satisfaction * metrics["satisfaction_mean"] + goal.platform_revenue * revenue + goal.long_term * long_term
+        goal.user_satisfaction * metrics["satisfaction_mean"]
+        + goal.platform_revenue * revenue
+        + goal.long_term * long_term
     ) / total
 
 

@@ -19,7 +19,8 @@ STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1100px;padding:2rem 1rem;color:#111827;background:#fff}
 h1{margin:0}h2{margin:2.5rem 0 .25rem}p{color:#4b5563;margin:.25rem 0 1rem}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-td,th{padding:.35rem .8rem;text-align:right;border-bottom:1px solid #e5e7eb}td:first-child,th:first-child{text-align:left}
+td,th{padding:.35rem .8rem;text-align:right;border-bottom:1px solid #e5e7eb}
+td:first-child,th:first-child{text-align:left}
 .differs{font-weight:600}small{color:#6b7280}
 """
 
@@ -27,26 +28,47 @@ td,th{padding:.35rem .8rem;text-align:right;border-bottom:1px solid #e5e7eb}td:f
 def write_report(plan: Plan, runs: Sequence[Run], result: dict[str, Any], path: Path) -> None:
     """Write the page to ``path``; it needs no network."""
     figures = [
-        ("Day by day", "Mean over seeds; the band is its 95% interval. All arms start from the same burnt-in platforms.", curves(plan, runs)),
-        ("Who gets the exposure", "Lorenz curves of a day's impressions: the nearer to the corner, the more the few have.", lorenz(plan, runs)),
+        (
+            "Day by day",
+            "Mean over seeds; the band is its 95% interval. All arms start from the same burnt-in platforms.",
+            curves(plan, runs),
+        ),
+        (
+            "Who gets the exposure",
+            "Lorenz curves of a day's impressions: the nearer to the corner, the more the few have.",
+            lorenz(plan, runs),
+        ),
         ("Tags a user engages in a week", "Share of active users by number of tags, last day.", tags(plan, runs)),
-        ("The life of new contents", "Impressions so far by age: median, and the band from the 10th to the 90th percentile.", lives(plan, runs)),
-        ("Heated share of impressions", "Over all impressions of a day; the cap is the dotted line.", heated(plan, runs)),
+        (
+            "The life of new contents",
+            "Impressions so far by age: median, and the band from the 10th to the 90th percentile.",
+            lives(plan, runs),
+        ),
+        (
+            "Heated share of impressions",
+            "Over all impressions of a day; the cap is the dotted line.",
+            heated(plan, runs),
+        ),
     ]
     parts = [
         f"<h1>{html.escape(plan.config.name)}</h1>",
-        f"<p>{result['users']:,} users, {result['contents']:,} contents, {result['days']} days after {result['burn_in']} days "
+        f"<p>{result['users']:,} users, {result['contents']:,} contents, {result['days']} days after {result['burn_in']} "
+        "days "
         f"of raw ranking, {len(result['seeds'])} seeds.</p>",
-        "<h2>Results</h2><p>Mean ± half of the 95% interval over seeds. Bold: the paired difference from raw excludes 0.</p>",
+        "<h2>Results</h2><p>Mean ± half of the 95% interval over seeds. Bold: the paired difference from raw "
+        "excludes 0.</p>",
         metric_table(plan, result),
         gap_table(result),
     ]
     for title, caption, figure in figures:
         parts.append(f"<h2>{html.escape(title)}</h2><p>{html.escape(caption)}</p>")
-        parts.append(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}))
+        parts.append(
+            figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
+        )
     page = (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-        f"<title>Upwell: {html.escape(plan.config.name)}</title><style>{STYLE}</style><script>{get_plotlyjs()}</script></head>"
+        f"<title>Upwell: {html.escape(plan.config.name)}</title><style>{STYLE}</style>"
+        f"<script>{get_plotlyjs()}</script></head>"
         f"<body>{''.join(parts)}</body></html>"
     )
     part = path.with_suffix(".part")
@@ -55,7 +77,11 @@ def write_report(plan: Plan, runs: Sequence[Run], result: dict[str, Any], path: 
 
 
 def metric_table(plan: Plan, result: dict[str, Any]) -> str:
-    rows = ["<div class='wide'><table><tr><th>metric</th>" + "".join(f"<th>{html.escape(a)}</th>" for a in plan.arms) + "</tr>"]
+    rows = [
+        "<div class='wide'><table><tr><th>metric</th>"
+        + "".join(f"<th>{html.escape(a)}</th>" for a in plan.arms)
+        + "</tr>"
+    ]
     for name in result["arms"]["raw"]:
         cells = [f"<td>{name}</td>"]
         for arm in plan.arms:
@@ -63,7 +89,9 @@ def metric_table(plan: Plan, result: dict[str, Any]) -> str:
             difference = result["versus_raw"].get(arm, {}).get(name)
             differs = bool(difference) and (difference["low"] > 0 or difference["high"] < 0)
             half = (value["high"] - value["low"]) / 2
-            cells.append(f"<td class='{'differs' if differs else ''}'>{value['mean']:.4g} <small>± {half:.2g}</small></td>")
+            cells.append(
+                f"<td class='{'differs' if differs else ''}'>{value['mean']:.4g} <small>± {half:.2g}</small></td>"
+            )
         rows.append("<tr>" + "".join(cells) + "</tr>")
     return "".join(rows) + "</table></div>"
 
@@ -93,7 +121,9 @@ def stacked(runs: Sequence[Run], arm: str, name: str) -> np.ndarray:
 
 
 def layout(figure: go.Figure, **more: Any) -> go.Figure:
-    return figure.update_layout(template="plotly_white", height=420, margin={"l": 60, "r": 20, "t": 30, "b": 50}, **more)
+    return figure.update_layout(
+        template="plotly_white", height=420, margin={"l": 60, "r": 20, "t": 30, "b": 50}, **more
+    )
 
 
 def curves(plan: Plan, runs: Sequence[Run]) -> go.Figure:
@@ -108,8 +138,19 @@ def curves(plan: Plan, runs: Sequence[Run]) -> go.Figure:
             mean = values.mean(0)
             half = 1.96 * values.std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0 * mean
             band = {"x": days + days[::-1], "y": [*(mean + half), *(mean - half)[::-1]]}
-            figure.add_scatter(**band, fill="toself", fillcolor=colour(plan, arm), opacity=0.15, line_width=0, hoverinfo="skip", showlegend=False, **where)
-            figure.add_scatter(x=days, y=mean, name=arm, line_color=colour(plan, arm), legendgroup=arm, showlegend=i == 0, **where)
+            figure.add_scatter(
+                **band,
+                fill="toself",
+                fillcolor=colour(plan, arm),
+                opacity=0.15,
+                line_width=0,
+                hoverinfo="skip",
+                showlegend=False,
+                **where,
+            )
+            figure.add_scatter(
+                x=days, y=mean, name=arm, line_color=colour(plan, arm), legendgroup=arm, showlegend=i == 0, **where
+            )
     return layout(figure).update_layout(height=640)
 
 
@@ -136,7 +177,16 @@ def lives(plan: Plan, runs: Sequence[Run]) -> go.Figure:
     for arm in plan.arms:
         level = {q: np.mean([run.life[q] for run in runs if run.arm == arm], axis=0) + 1 for q in ("10", "50", "90")}
         days = list(range(1, len(level["50"]) + 1))
-        figure.add_scatter(x=days + days[::-1], y=[*level["90"], *level["10"][::-1]], fill="toself", fillcolor=colour(plan, arm), opacity=0.15, line_width=0, hoverinfo="skip", showlegend=False)
+        figure.add_scatter(
+            x=days + days[::-1],
+            y=[*level["90"], *level["10"][::-1]],
+            fill="toself",
+            fillcolor=colour(plan, arm),
+            opacity=0.15,
+            line_width=0,
+            hoverinfo="skip",
+            showlegend=False,
+        )
         figure.add_scatter(x=days, y=level["50"], name=arm, line_color=colour(plan, arm))
     return layout(figure, xaxis_title="day of life", yaxis_title="impressions + 1", yaxis_type="log")
 

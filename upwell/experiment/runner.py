@@ -59,7 +59,7 @@ class Run(msgspec.Struct):
 
 
 def burnt_in(config: WorldConfig, seed: int, days: int, step: Step) -> WorldState:
-    """A platform after ``days`` of raw ranking from its healthy start; ``scale`` is frozen on the last week's traffic."""
+    """A platform after ``days`` of raw ranking from its healthy start; ``scale`` is frozen on the last week."""
     state = world.reset(config, seed)
     shown: list[float] = []
     for _ in range(days):
@@ -69,7 +69,9 @@ def burnt_in(config: WorldConfig, seed: int, days: int, step: Step) -> WorldStat
     if days:
         scale = np.float32(np.mean(shown[-7:]) / config.sizes.contents / 500.0)
         opened = tick.opened(jnp, config.sizes.contents, float(config.heating.budget))
-        state = state._replace(scale=jnp.asarray(scale), regulator=jax.tree.map(lambda x: jnp.array(x, copy=True), opened))
+        state = state._replace(
+            scale=jnp.asarray(scale), regulator=jax.tree.map(lambda x: jnp.array(x, copy=True), opened)
+        )
     return state
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ FREE: dict[str, tuple[float, float]] = {
     "ranker.noise": (0.05, 1.5),
     "activity.active": (-1.0, 2.0),
 }
-"""Fitted parameters and their bounds. Watch time and GMV are linear in ``passive_s`` and ``price``: solved, not searched."""
+"""Fitted parameters and their bounds. Watch time and GMV are linear in ``passive_s`` and ``price``: see ``SOLVED``."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def evaluate(job: tuple[WorldConfig, np.ndarray, int, int]) -> dict[str, float]:
 
 
 @contextmanager
-def workers(count: int) -> Iterator[ProcessPoolExecutor]:
+def workers(count: int) -> Generator[ProcessPoolExecutor]:
     with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
         yield pool
 
@@ -169,12 +169,16 @@ def fit(
     return solve(best, targets, seed + 1, days)
 
 
-def solve(config: WorldConfig, targets: dict[str, Target], seed: int, days: int) -> tuple[WorldConfig, dict[str, float]]:
+def solve(
+    config: WorldConfig, targets: dict[str, Target], seed: int, days: int
+) -> tuple[WorldConfig, dict[str, float]]:
     """Set what the targets determine directly, then measure once more."""
     fitted = live(config, seed, days)
     flat = flatten(config)
     changes = {
-        key: flat[key] * targets[name].value / max(fitted[name], 1e-6) for name, key in SOLVED.items() if name in targets
+        key: flat[key] * targets[name].value / max(fitted[name], 1e-6)
+        for name, key in SOLVED.items()
+        if name in targets
     }
     config = config.override(changes)
     return config, live(config, seed, days)

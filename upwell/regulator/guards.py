@@ -1,4 +1,4 @@
-"""What no arm may do, whatever it learned: the cap, protection of new users, the chance for new content, the throttle."""
+"""What no arm may do, whatever it learned: the cap, new users' protection, new content's chance, the throttle."""
 
 from __future__ import annotations
 
@@ -34,7 +34,13 @@ def may_explore(day: Array, created_day: Array, protection_days: Array, in_holdo
 
 
 def throttle(
-    xp: Namespace, factor: Array, clicks: Array, impressions: Array, held_clicks: Array, held_impressions: Array, limit: Array
+    xp: Namespace,
+    factor: Array,
+    clicks: Array,
+    impressions: Array,
+    held_clicks: Array,
+    held_impressions: Array,
+    limit: Array,
 ) -> Array:
     """Factor in [0.05, 1] on exploration and discretionary heating, stepped once an hour.
 

@@ -8,7 +8,6 @@ from upwell.agents.xp import Array, Namespace, top_k
 from upwell.regulator import guards, ledger
 from upwell.regulator.ledger import COIN, Ledger
 
-
 MOST_GRANTS = 1_024
 """New grants a tick at most: the best of them, without sorting every content."""
 
@@ -39,7 +38,15 @@ def opened(xp: Namespace, contents: int, budget_coins: float) -> RegulatorState:
     """A regulator before its first day."""
     zero = xp.zeros((), dtype=xp.float32)
     return RegulatorState(
-        ledger.opened(xp, contents, budget_coins), zero, zero, zero, zero, zero, zero, zero + 1.0, xp.zeros((contents,), dtype=bool)
+        ledger.opened(xp, contents, budget_coins),
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero,
+        zero + 1.0,
+        xp.zeros((contents,), dtype=bool),
     )
 
 
@@ -79,7 +86,9 @@ def allocate(
     paced = xp.maximum(pool_today * xp.minimum(elapsed + 0.1, 1.0) - (pool_today - books.pool), 0.0)
     held_back = books.pool - xp.minimum(paced, books.pool).astype(xp.int32)
     books = books._replace(pool=books.pool - held_back)
-    wanted = xp.where(owed, xp.maximum(requests.impressions * state.throttle, chance), requests.impressions * state.throttle)
+    wanted = xp.where(
+        owed, xp.maximum(requests.impressions * state.throttle, chance), requests.impressions * state.throttle
+    )
     wanted = xp.where(state.cheat, 0, xp.ceil(wanted)).astype(xp.int32)
     rank = xp.where(owed, 2.0 + quality, xp.clip(requests.score, 0.0, 1.0))
     _, order = top_k(xp, xp.where(wanted > 0, rank, -1.0).astype(xp.float32), min(MOST_GRANTS, rank.shape[0]))

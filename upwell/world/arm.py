@@ -33,8 +33,8 @@ class View(NamedTuple):
 class Batch(NamedTuple):
     """Requests of one tick that share candidates within a segment."""
 
-    users: Users  # [S, R]; the bitmaps ``seen`` are not among them: see ``index``
-    index: Array  # i32 [S, R], the users' places in their segments
+    users: Users  # [S, R]; the bitmaps ``seen`` are not among them: see ``place``
+    place: Array  # i32 [S, R], the users' places in their segments
     ids: Array  # i32 [S, C]
     similarity: Array  # f32 [S, R, C], profile · embedding
     bias: Array  # f32 [S, C], the ranker's own logits that hang on the content alone

@@ -8,7 +8,16 @@ from jax.scipy.special import ndtri
 
 from upwell.agents.xp import hash_uniform
 from upwell.world.config import Sizes, WorldConfig
-from upwell.world.state import CLICKS_TODAY, ORGANIC_TODAY, RECENT_CLICKS, RECENT_IMPRESSIONS, STATS, TODAY, Array, Contents
+from upwell.world.state import (
+    CLICKS_TODAY,
+    ORGANIC_TODAY,
+    RECENT_CLICKS,
+    RECENT_IMPRESSIONS,
+    STATS,
+    TODAY,
+    Array,
+    Contents,
+)
 
 TAGS, QUALITY, STYLE, PRICE, DURATION, LIFE = 201, 202, 203, 204, 205, 206
 CLICKBAIT, BOUGHT, CREATOR, HOW_MANY_TAGS = 207, 208, 209, 210
@@ -24,9 +33,13 @@ def draw_tag_vectors(seed: int, sizes: Sizes) -> np.ndarray:
 def creators_of(config: WorldConfig, seed: Array, generation: Array) -> tuple[Array, Array]:
     """Followers and skill (standard normal) of the creators who hold each place, f32 ``[K]`` each."""
     place = jnp.arange(config.sizes.creators, dtype=jnp.uint32)
-    followers = jnp.exp(5.0 + config.creator.followers_spread * ndtri(hash_uniform(jnp, seed, FOLLOWERS, place, generation)))
+    followers = jnp.exp(
+        5.0 + config.creator.followers_spread * ndtri(hash_uniform(jnp, seed, FOLLOWERS, place, generation))
+    )
     # A newcomer who takes the place of one who left starts small.
-    return jnp.where(generation > 0, followers * 0.1, followers), ndtri(hash_uniform(jnp, seed, SKILL, place, generation))
+    return jnp.where(generation > 0, followers * 0.1, followers), ndtri(
+        hash_uniform(jnp, seed, SKILL, place, generation)
+    )
 
 
 def born(config: WorldConfig, seed: Array, tag_vectors: Array, skill: Array, generation: Array, day: Array) -> Contents:
@@ -46,7 +59,9 @@ def born(config: WorldConfig, seed: Array, tag_vectors: Array, skill: Array, gen
     many = draw(HOW_MANY_TAGS)
     count = 1 + (many > content.one_tag) + (many > content.one_tag + content.two_tags)
     tags = jnp.where(jnp.arange(3) < count[:, None], tags, tags[:, :1])
-    u_style = hash_uniform(jnp, seed, STYLE, place[:, None], generation[:, None], jnp.arange(sizes.dims, dtype=jnp.uint32))
+    u_style = hash_uniform(
+        jnp, seed, STYLE, place[:, None], generation[:, None], jnp.arange(sizes.dims, dtype=jnp.uint32)
+    )
     style = ndtri(u_style) / jnp.sqrt(sizes.dims)
     embedding = tag_vectors[tags].mean(1) + content.own_style * style
     creator = (draw(CREATOR) * sizes.creators).astype(jnp.int32)
@@ -89,7 +104,9 @@ def at_healthy_start(config: WorldConfig, seed: Array, tag_vectors: Array) -> Co
     )
 
 
-def start_of_day(config: WorldConfig, seed: Array, day: Array, scale: Array, tag_vectors: Array, contents: Contents) -> Contents:
+def start_of_day(
+    config: WorldConfig, seed: Array, day: Array, scale: Array, tag_vectors: Array, contents: Contents
+) -> Contents:
     """Replace contents whose life is over; fade the ranker's counts; let bots click for those who buy clicks."""
     dead = contents.death_day <= day
     generation = contents.generation + dead.astype(jnp.int32)
@@ -101,9 +118,7 @@ def start_of_day(config: WorldConfig, seed: Array, day: Array, scale: Array, tag
     )
     fade = 2.0 ** (-1.0 / config.ranker.memory_days)
     stats = contents.stats.at[:, RECENT_IMPRESSIONS : RECENT_CLICKS + 1].multiply(fade)
-    contents = contents._replace(
-        stats=stats.at[:, ORGANIC_TODAY : TODAY + 1].set(0.0).at[:, CLICKS_TODAY].set(0.0)
-    )
+    contents = contents._replace(stats=stats.at[:, ORGANIC_TODAY : TODAY + 1].set(0.0).at[:, CLICKS_TODAY].set(0.0))
     places = {
         name: jnp.where(dead.reshape(dead.shape + (1,) * (new.ndim - 1)), new, old)
         for name, new, old in zip(Contents._fields, fresh, contents, strict=True)
@@ -116,7 +131,9 @@ def start_of_day(config: WorldConfig, seed: Array, day: Array, scale: Array, tag
     )
 
 
-def creators_who_leave(config: WorldConfig, seed: Array, day: Array, scale: Array, contents: Contents) -> tuple[Contents, Array]:
+def creators_who_leave(
+    config: WorldConfig, seed: Array, day: Array, scale: Array, contents: Contents
+) -> tuple[Contents, Array]:
     """At the end of a content's third day under 500·scale impressions its creator may give up.
 
     Returns:

@@ -185,7 +185,9 @@ for _name, _section in SECTIONS.items():
     if _name != "sizes":
         jax.tree_util.register_dataclass(_section)
 jax.tree_util.register_dataclass(
-    WorldConfig, data_fields=[name for name in SECTIONS if name != "sizes"], meta_fields=["name", "healthy_tags", "sizes"]
+    WorldConfig,
+    data_fields=[name for name in SECTIONS if name != "sizes"],
+    meta_fields=["name", "healthy_tags", "sizes"],
 )
 
 

@@ -30,11 +30,13 @@ class DayCounts(NamedTuple):
 
 
 def no_counts() -> DayCounts:
-    zero, hours = jnp.zeros(()), jnp.zeros(24)
-    return DayCounts(*([zero] * 12), hours, hours)
+    hourly = ("hour_impressions", "hour_heated")
+    return DayCounts(**{name: jnp.zeros(24 if name in hourly else ()) for name in DayCounts._fields})
 
 
-def day_report(config: WorldConfig, state: WorldState, active: Array, counts: DayCounts, creators_left: Array) -> dict[str, Array]:
+def day_report(
+    config: WorldConfig, state: WorldState, active: Array, counts: DayCounts, creators_left: Array
+) -> dict[str, Array]:
     """Everything the metrics need of the day that ends, before the night changes anything.
 
     Scalars, plus a few arrays: ``today`` and ``age_days`` ``[M]`` for the Lorenz curve and the lives of contents,

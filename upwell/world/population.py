@@ -127,11 +127,21 @@ def end_of_day(config: WorldConfig, seed: Array, day: Array, persona: Array, use
     hazard = config.activity.leave * jnp.exp(-config.activity.leave_satisfaction * (users.satisfaction - 0.5))
     gone = hash_uniform(jnp, seed, LEAVE, user, day) < hazard
     fresh = newborn(
-        config, seed, persona, jnp.broadcast_to(day + 1, gone.shape), day + 1, jnp.float32(config.interest.discovered_new)
+        config,
+        seed,
+        persona,
+        jnp.broadcast_to(day + 1, gone.shape),
+        day + 1,
+        jnp.float32(config.interest.discovered_new),
     )
     # The place keeps its activity history: a user who left counts as not retained, not as never there.
     fresh = fresh._replace(active_bits=users.active_bits)
-    return Users(*(jnp.where(gone.reshape(gone.shape + (1,) * (new.ndim - 2)), new, old) for new, old in zip(fresh, users, strict=True)))
+    return Users(
+        *(
+            jnp.where(gone.reshape(gone.shape + (1,) * (new.ndim - 2)), new, old)
+            for new, old in zip(fresh, users, strict=True)
+        )
+    )
 
 
 def draw_personas(seed: int, sizes: Sizes) -> np.ndarray:

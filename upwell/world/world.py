@@ -23,7 +23,14 @@ from upwell.world.arm import Arm, Batch, View
 from upwell.world.config import Sizes, WorldConfig
 from upwell.world.response import log_appeal, openness, respond, satisfaction_after
 from upwell.world.state import (
-    CLICKS, HEATED, HEATED_CLICKS, IMPRESSIONS, STATS, VALID, Array, Users, WorldState,
+    CLICKS,
+    HEATED,
+    IMPRESSIONS,
+    STATS,
+    VALID,
+    Array,
+    Users,
+    WorldState,
 )  # fmt: skip
 
 WHETHER, WHICH = 601, 602
@@ -106,12 +113,15 @@ def slow_tick(config: WorldConfig, arm: Arm, state: WorldState, view: View, elap
 
 def match_grants(config: WorldConfig, arm: Arm, state: WorldState, view: View, batch: Batch) -> slate.Grants:
     """Match outstanding grants to segments, and split what is left of each between the segments that hold it."""
-    assert arm.match is not None and arm.heat is not None
+    assert arm.match is not None
+    assert arm.heat is not None
     outstanding = state.regulator.ledger.outstanding
     sizes = config.sizes
     many = min(sizes.contents, max(4 * sizes.grants, 16 * sizes.grants * state.persona.shape[0] // 8))
     # Young grants first: a content's cold start does not wait.
-    urgency = jnp.where(outstanding > 0, hash_uniform(jnp, state.seed, 611, view.tick_key, jnp.arange(sizes.contents)), -1.0)
+    urgency = jnp.where(
+        outstanding > 0, hash_uniform(jnp, state.seed, 611, view.tick_key, jnp.arange(sizes.contents)), -1.0
+    )
     live, active = lax.top_k(urgency, many)
     fit = jnp.where(live > 0, arm.match(view, active), -jnp.inf)
     value, order = lax.top_k(fit, min(sizes.grants, many))
@@ -124,7 +134,7 @@ def match_grants(config: WorldConfig, arm: Arm, state: WorldState, view: View, b
     first = jnp.full(sizes.contents, ids.shape[0]).at[ids].min(jnp.where(held, segment, ids.shape[0]))
     share = share + jnp.where(first[ids] == segment, outstanding[ids] % jnp.maximum(holders[ids], 1), 0)
     logits = arm.heat(view, batch, ids)
-    usable = held[:, None, :] & jnp.isfinite(logits) & ~seen(state.users, batch.index, ids)
+    usable = held[:, None, :] & jnp.isfinite(logits) & ~seen(state.users, batch.place, ids)
     scores = jnp.where(usable, quantise(jnp, jnp.nan_to_num(logits, neginf=0.0)), BLOCKED)
     return slate.Grants(ids, scores, jnp.where(held, share, 0))
 
@@ -136,7 +146,9 @@ def seen(users: Users, index: Array, ids: Array) -> Array:
     return (words >> (ids & 31).astype(jnp.uint32)[:, None, :]) & 1 == 1
 
 
-def serve(config: WorldConfig, arm: Arm, loop: Loop, index: Array, present: Array, tick_key: Array, elapsed: Array) -> Loop:
+def serve(
+    config: WorldConfig, arm: Arm, loop: Loop, index: Array, present: Array, tick_key: Array, elapsed: Array
+) -> Loop:
     """One tick: decide the slates of a batch, let users respond, and let everybody learn."""
     state, ids = loop.state, loop.ids
     sizes, day = config.sizes, state.day
@@ -175,7 +187,14 @@ def serve(config: WorldConfig, arm: Arm, loop: Loop, index: Array, present: Arra
         u_which = hash_uniform(jnp, u[..., None] * 2.0**24, WHICH, ids[:, None, None, :])
         exploration = slate.Exploration(probability, logits, u, u_which)
     shown = slate.build(
-        jnp, ids, quantise(jnp, arm.scores(view, batch)), seen(state.users, index, ids), sizes.slate, grants, slots, exploration
+        jnp,
+        ids,
+        quantise(jnp, arm.scores(view, batch)),
+        seen(state.users, index, ids),
+        sizes.slate,
+        grants,
+        slots,
+        exploration,
     )
 
     contents = state.contents
@@ -208,7 +227,20 @@ def serve(config: WorldConfig, arm: Arm, loop: Loop, index: Array, present: Arra
 
     organic = ones & ~heated
     columns = jnp.stack(
-        [ones, clicked, valid, out.shared & here, heated, heated & clicked, heated & valid, organic, ones, ones, clicked, clicked],
+        [
+            ones,
+            clicked,
+            valid,
+            out.shared & here,
+            heated,
+            heated & clicked,
+            heated & valid,
+            organic,
+            ones,
+            ones,
+            clicked,
+            clicked,
+        ],
         axis=-1,
     ).astype(jnp.float32)
     added = jnp.zeros((sizes.contents, STATS), jnp.float32).at[picked.reshape(-1)].add(columns.reshape(-1, STATS))
@@ -220,12 +252,17 @@ def serve(config: WorldConfig, arm: Arm, loop: Loop, index: Array, present: Arra
     clicks = clicked.sum(-1).astype(jnp.float32)
     # The profile moves towards the mean embedding of what was clicked.
     step = (config.ranker.learning * config.ranker.feedback * clicked)[..., None]
-    profile = users.profile + (step * (shown_embedding - users.profile[:, :, None, :])).sum(2) / jnp.maximum(clicks, 1.0)[..., None]
+    profile = (
+        users.profile
+        + (step * (shown_embedding - users.profile[:, :, None, :])).sum(2) / jnp.maximum(clicks, 1.0)[..., None]
+    )
     row, place = jnp.arange(picked.shape[0])[:, None, None], jnp.arange(picked.shape[1])[None, :, None]
     spread_valid = jnp.repeat(valid, 3, axis=-1)
     engaged = jnp.zeros(users.interest.shape, jnp.bool_).at[row, place, flat_tags].max(spread_valid)
     new_click = (clicked & (age < 3)).any(-1)
-    cosine = jnp.einsum("srkd,srd->srk", shown_embedding, recent).mean(-1) / jnp.maximum(jnp.linalg.norm(recent, axis=-1), 1e-6)
+    cosine = jnp.einsum("srkd,srd->srk", shown_embedding, recent).mean(-1) / jnp.maximum(
+        jnp.linalg.norm(recent, axis=-1), 1e-6
+    )
     expected = users.expected
     changed = users._replace(
         discovered=users.discovered + config.interest.discovery * engaged * (1.0 - users.discovered),
@@ -279,7 +316,9 @@ def write_back(users: Users, changed: Users, index: Array, present: Array, picke
     cells = jnp.arange(index.shape[0])[:, None]
     target = jnp.where(present, index, users.satisfaction.shape[1])  # out of range: dropped
     touched = ("discovered", "satisfaction", "recent", "profile", "last_valid_day", "mind", "expected", "visited_h")
-    updates = {name: getattr(users, name).at[cells, target].set(getattr(changed, name), mode="drop") for name in touched}
+    updates = {
+        name: getattr(users, name).at[cells, target].set(getattr(changed, name), mode="drop") for name in touched
+    }
     # A content is shown at most once in the window, so adding its bit sets it.
     bits = jnp.uint32(1) << (picked & 31).astype(jnp.uint32)
     marked = users.seen.at[cells[..., None], target[..., None], picked >> 5].add(bits, mode="drop")
@@ -294,9 +333,11 @@ def run_day(config: WorldConfig, arm: Arm, state: WorldState) -> tuple[WorldStat
     contents = catalogue.start_of_day(config, seed, day, state.scale, state.tag_vectors, state.contents)
     books = ledger.reopen(jnp, state.regulator.ledger, contents.generation != before, config.heating.budget)
     # Contents that earn clicks earn budget: 50 coins a day while CTR is above 3%.
-    earning = (contents.stats[:, IMPRESSIONS] >= 50.0 * state.scale) & (
-        contents.stats[:, CLICKS] > 0.03 * contents.stats[:, IMPRESSIONS]
-    ) & (day - contents.born_day < 7)
+    earning = (
+        (contents.stats[:, IMPRESSIONS] >= 50.0 * state.scale)
+        & (contents.stats[:, CLICKS] > 0.03 * contents.stats[:, IMPRESSIONS])
+        & (day - contents.born_day < 7)
+    )
     books = ledger.earn(jnp, books, earning, 50.0)
     books = ledger.refill(jnp, books, pool_today(config, state))
     state = state._replace(contents=contents, regulator=state.regulator._replace(ledger=books))
@@ -306,7 +347,11 @@ def run_day(config: WorldConfig, arm: Arm, state: WorldState) -> tuple[WorldStat
     ticks = jnp.maximum(jnp.ceil(length.max() / per_tick).astype(jnp.int32), 1)
     count = min(sizes.candidates, sizes.contents)
     start = Loop(
-        state, measure.no_counts(), jnp.zeros((queue.shape[0], count), jnp.int32), jnp.zeros(sizes.contents), jnp.int32(-1)
+        state,
+        measure.no_counts(),
+        jnp.zeros((queue.shape[0], count), jnp.int32),
+        jnp.zeros(sizes.contents),
+        jnp.int32(-1),
     )
 
     def one(i: Array, loop: Loop) -> Loop:
@@ -352,7 +397,9 @@ def new_hour(config: WorldConfig, arm: Arm, loop: Loop, hour: Array) -> Loop:
     else:
         bias = arm.bias(view)
     score = (
-        ranker.segment_scores(config, bias, state.users, state.contents) if arm.retrieval is None else arm.retrieval(view)
+        ranker.segment_scores(config, bias, state.users, state.contents)
+        if arm.retrieval is None
+        else arm.retrieval(view)
     )
     ids = ranker.retrieve(config, state.seed, key, score, view.age_days)
     r = state.regulator
