@@ -52,9 +52,8 @@ def write_report(plan: Plan, runs: Sequence[Run], result: dict[str, Any], path: 
     ]
     parts = [
         f"<h1>{html.escape(plan.config.name)}</h1>",
-        f"<p>{result['users']:,} users, {result['contents']:,} contents, {result['days']} days after {result['burn_in']} "
-        "days "
-        f"of raw ranking, {len(result['seeds'])} seeds.</p>",
+        f"<p>{result['users']:,} users, {result['contents']:,} contents, "
+        f"{result['days']} days after {result['burn_in']} days of raw ranking, {len(result['seeds'])} seeds.</p>",
         "<h2>Results</h2><p>Mean ± half of the 95% interval over seeds. Bold: the paired difference from raw "
         "excludes 0.</p>",
         metric_table(plan, result),
