@@ -16,7 +16,7 @@ def request(seed: int, requests: int = R) -> dict:
     ids = np.sort(np.stack([rng.choice(5_000, C + G, replace=False) for _ in range(S)]), axis=1).astype(np.int32)
     grants = ids[:, rng.permutation(C + G)[:G]]
     ids = np.stack([np.setdiff1d(row, g)[:C] for row, g in zip(ids, grants, strict=True)]).astype(np.int32)
-    places = len(slate.explored_places(K))
+    places, wide = len(slate.explored_places(K)), (S, requests, G)
     # Few distinct scores, so that ties are everywhere.
     return {
         "ids": ids,
@@ -24,7 +24,7 @@ def request(seed: int, requests: int = R) -> dict:
         "blocked": rng.random((S, requests, C)) < 0.2,
         "grants": slate.Grants(
             grants,
-            np.where(rng.random((S, requests, G)) < 0.3, BLOCKED, rng.integers(-4, 4, (S, requests, G))).astype(np.float32),
+            np.where(rng.random(wide) < 0.3, BLOCKED, rng.integers(-4, 4, wide)).astype(np.float32),
             rng.integers(0, 200, (S, G)).astype(np.int32),
         ),
         "slots": rng.integers(0, 3, (S, requests)).astype(np.int32),

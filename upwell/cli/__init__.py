@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from upwell.cli import bench, experiment, world
 from upwell.errors import UpwellError
@@ -28,9 +28,11 @@ def main() -> None:
         app(standalone_mode=False)
     except UpwellError as error:
         fail(str(error), error.exit_code)
-    except click.ClickException as error:
-        fail(error.format_message() + " (see --help)", 2)
-    except (KeyboardInterrupt, click.Abort):
+    except TyperException as error:
+        if message := error.format_message():  # empty after the help that a bare `upwell` prints
+            fail(f"{message} (see --help)", 2)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
         fail("stopped", 1)
     except Exception as error:
         if os.environ.get("UPWELL_DEBUG"):
