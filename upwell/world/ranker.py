@@ -7,10 +7,9 @@ content but by its record; with ``feedback = 0`` the record stays empty and the 
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax import lax
 from jax.scipy.special import ndtri
 
-from upwell.agents.xp import hash_uniform
+from upwell.agents.xp import hash_uniform, top_k
 from upwell.world.config import WorldConfig
 from upwell.world.state import RECENT_CLICKS, RECENT_IMPRESSIONS, Array, Contents, Users
 
@@ -46,9 +45,9 @@ def retrieve(config: WorldConfig, seed: Array, hour_key: Array, score: Array, ag
     cells = jnp.arange(score.shape[0], dtype=jnp.uint32)[:, None]
     u = hash_uniform(jnp, seed, FRESH, hour_key, cells, jnp.arange(sizes.contents, dtype=jnp.uint32))
     score = score + config.ranker.noise * ndtri(u)
-    best, ids = lax.top_k(score, count - fresh)
+    best, ids = top_k(jnp, score, count - fresh)
     lottery = jnp.where(score >= best[:, -1:], -1.0, hash_uniform(jnp, FRESH, u * 2.0**24) + 0.5 * (age_days < 3))
-    _, more = lax.top_k(lottery, fresh)
+    _, more = top_k(jnp, lottery, fresh)
     return jnp.sort(jnp.concatenate([ids, more], axis=-1), axis=-1)
 
 

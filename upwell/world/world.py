@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from upwell.agents import mind
-from upwell.agents.xp import BLOCKED, hash_uniform, quantise
+from upwell.agents.xp import BLOCKED, hash_uniform, quantise, top_k
 from upwell.regulator import guards, ledger, slate, tick
 from upwell.regulator.assignment import assign
 from upwell.world import catalogue, measure, population, ranker
@@ -122,9 +122,9 @@ def match_grants(config: WorldConfig, arm: Arm, state: WorldState, view: View, b
     urgency = jnp.where(
         outstanding > 0, hash_uniform(jnp, state.seed, 611, view.tick_key, jnp.arange(sizes.contents)), -1.0
     )
-    live, active = lax.top_k(urgency, many)
+    live, active = top_k(jnp, urgency, many)
     fit = jnp.where(live > 0, arm.match(view, active), -jnp.inf)
-    value, order = lax.top_k(fit, min(sizes.grants, many))
+    value, order = top_k(jnp, fit, min(sizes.grants, many))
     ids = active[order]
     held = jnp.isfinite(value)
     holders = jnp.zeros(sizes.contents, jnp.int32).at[ids].add(held.astype(jnp.int32))
