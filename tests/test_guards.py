@@ -46,7 +46,7 @@ def test_owed_a_chance_until_fifty_scaled_impressions_and_three_days():
 
 
 def test_bought_clicks_are_proven_and_honest_ones_are_not():
-    proven = guards.proven_cheat(np.array([100.0, 100.0, 8.0]), np.array([5.0, 60.0, 0.0]), np)
+    proven = guards.proven_cheat(np, np.array([100.0, 100.0, 8.0]), np.array([5.0, 60.0, 0.0]))
     assert proven.tolist() == [True, False, False]
 
 

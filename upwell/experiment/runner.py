@@ -189,7 +189,7 @@ def lives(reports: Sequence[metrics.Report], ages: int = 8) -> dict[str, list[fl
     levels = (10, 50, 90, 99)
     curves: dict[str, list[float]] = {str(level): [] for level in levels}
     for age in range(min(ages, len(reports))):
-        pool = np.concatenate([r["lifetime"][r["age_days"] == age] for r in reports[age:]])
+        pool = np.concatenate([r["stats"][:, 0][r["age_days"] == age] for r in reports[age:]])
         for level in levels:
             curves[str(level)].append(float(np.percentile(pool, level)) if len(pool) else 0.0)
     return curves

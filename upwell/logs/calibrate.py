@@ -6,9 +6,11 @@ start through the burn-in; what it is then, under the ranker's own order, is hel
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import tomllib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,28 +19,37 @@ from pathlib import Path
 from typing import Any
 
 import cma
+import msgspec
 import numpy as np
 
 from upwell.arms.raw import raw
 from upwell.errors import BadRequest
 from upwell.experiment import metrics
 from upwell.world import world
-from upwell.world.config import WorldConfig, flatten
+from upwell.world.config import WorldConfig, flatten, to_toml
 
 FREE: dict[str, tuple[float, float]] = {
-    "response.base": (-6.0, -1.0),
-    "content.quality_spread": (0.5, 2.0),
-    "content.freshness_days": (2.0, 40.0),
-    "interest.half_life_days": (1.0, 20.0),
+    "response.base": (-4.0, 1.0),
+    "response.attention": (0.2, 4.0),
+    "response.position": (0.02, 0.3),
+    "response.satiation": (0.02, 2.0),
+    "content.quality_spread": (0.8, 3.0),
+    "content.freshness_days": (8.0, 120.0),
+    "interest.half_life_days": (0.5, 10.0),
     "interest.spread": (0.3, 1.5),
-    "interest.undiscovered_pull": (0.005, 0.2),
-    "interest.discovery": (0.1, 0.9),
-    "ranker.popularity": (0.05, 1.5),
-    "ranker.personal": (1.0, 15.0),
-    "ranker.click_rate": (0.1, 2.0),
-    "ranker.prior_ratio": (0.05, 1.5),
-    "ranker.noise": (0.05, 1.5),
-    "activity.active": (-1.0, 2.0),
+    "interest.undiscovered_pull": (0.001, 0.1),
+    "interest.curiosity_pull": (0.003, 0.1),
+    "ranker.popularity": (0.2, 4.0),
+    "ranker.popular_at": (50.0, 20_000.0),
+    "ranker.personal": (4.0, 20.0),
+    "ranker.click_rate": (0.3, 4.0),
+    "ranker.prior_ratio": (0.003, 1.0),
+    "ranker.prior_weight": (20.0, 5_000.0),
+    "ranker.trial": (8.0, 30.0),
+    "ranker.trials": (0.001, 0.05),
+    "ranker.fresh_days": (1.0, 30.0),
+    "ranker.noise": (0.1, 4.0),
+    "activity.active": (-2.0, 2.0),
 }
 """Fitted parameters and their bounds. Watch time and GMV are linear in ``passive_s`` and ``price``: see ``SOLVED``."""
 
@@ -84,7 +95,7 @@ def load_targets(path: Path) -> dict[str, Target]:
 
 
 def live(config: WorldConfig, seed: int, days: int) -> dict[str, float]:
-    """Metrics of the last five days under raw ranking from a healthy start, and of the first full week."""
+    """Metrics of the last week under raw ranking from a healthy start; of the healthy week, what it tells."""
     state = world.reset(config, seed)
     reports: list[metrics.Report] = []
     for day in range(days):
@@ -93,8 +104,9 @@ def live(config: WorldConfig, seed: int, days: int) -> dict[str, float]:
         if day == 6:  # thresholds in impressions follow the traffic there is
             shown = float(np.mean([r["impressions"] for r in reports]))
             state = state._replace(scale=state.scale * 0 + shown / config.sizes.contents / 500.0)
-    result = metrics.over(config, reports[-5:])
+    result = metrics.over(config, reports[-7:])
     result["healthy_interest_tags"] = float(reports[6]["tags"])
+    result["random_ctr"] = metrics.over(config, reports[:7])["ctr"]
     return result
 
 
@@ -137,8 +149,38 @@ def evaluate(job: tuple[WorldConfig, np.ndarray, int, int]) -> dict[str, float]:
 
 @contextmanager
 def workers(count: int) -> Generator[ProcessPoolExecutor]:
+    # One thread a process: the points of a generation are what runs side by side.
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
         yield pool
+
+
+class Journal:
+    """Evaluations done so far, one JSON line each: a search that was cut off asks for the same points again."""
+
+    def __init__(self, path: Path | None):
+        self.path, self.known = path, dict[str, dict[str, float]]()
+        if path and path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                entry = msgspec.json.decode(line)
+                self.known[entry["key"]] = entry["metrics"]
+
+    def key(self, job: tuple[WorldConfig, np.ndarray, int, int]) -> str:
+        config, x, seed, days = job
+        return hashlib.sha256(f"{to_toml(config)}{x.tolist()}{seed}/{days}".encode()).hexdigest()[:16]
+
+    def run(
+        self, pool: ProcessPoolExecutor, jobs: list[tuple[WorldConfig, np.ndarray, int, int]]
+    ) -> list[dict[str, float]]:
+        """Metrics of each job, computed where not known yet."""
+        keys = [self.key(job) for job in jobs]
+        missing = [i for i, key in enumerate(keys) if key not in self.known]
+        for i, fitted in zip(missing, pool.map(evaluate, [jobs[i] for i in missing]), strict=True):
+            self.known[keys[i]] = fitted
+            if self.path:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(msgspec.json.encode({"key": keys[i], "metrics": fitted}).decode() + "\n")
+        return [self.known[key] for key in keys]
 
 
 def fit(
@@ -146,33 +188,37 @@ def fit(
     targets: dict[str, Target],
     *,
     generations: int,
-    population: int = 12,
-    days: int = 35,
+    population: int = 14,
+    days: int = 42,
     seed: int = 0,
     processes: int = 2,
-    step: float = 0.15,
+    step: float = 0.08,
+    journal: Path | None = None,
     report: Callable[[int, float, WorldConfig], None] = lambda generation, best, config: None,
 ) -> tuple[WorldConfig, dict[str, float]]:
-    """The best world found and its metrics on a seed not used in the search."""
+    """The world at the centre of the search's last generation, and its metrics on seeds the search has not seen.
+
+    Each generation lives on a seed of its own, so that the search cannot fit one platform's luck; its centre
+    averages that luck out, where its best point would collect it.
+    """
     options: Any = {"bounds": [0, 1], "popsize": population, "seed": seed + 1, "verbose": -9}
     search = cma.CMAEvolutionStrategy(encode(start), step, options)
-    best, best_loss = start, math.inf
+    book = Journal(journal)
     with workers(processes) as pool:
         for generation in range(generations):
-            points = search.ask()
-            jobs = [(start, np.asarray(x), seed, days) for x in points]
-            losses = [loss(fitted, targets) for fitted in pool.map(evaluate, jobs)]
+            points = [np.asarray(x) for x in search.ask()]
+            results = book.run(pool, [(start, x, seed + generation, days) for x in points])
+            losses = [loss(fitted, targets) for fitted in results]
             search.tell(points, losses)
-            if min(losses) < best_loss:
-                best_loss, best = min(losses), decode(start, np.asarray(points[int(np.argmin(losses))]))
-            report(generation, best_loss, best)
-    return solve(best, targets, seed + 1, days)
+            report(generation, float(np.median(losses)), decode(start, np.asarray(search.result.xfavorite)))
+        centre = decode(start, np.asarray(search.result.xfavorite))
+        return solve(centre, targets, seed + 1_000, days)
 
 
 def solve(
-    config: WorldConfig, targets: dict[str, Target], seed: int, days: int
+    config: WorldConfig, targets: dict[str, Target], seed: int, days: int, seeds: int = 4
 ) -> tuple[WorldConfig, dict[str, float]]:
-    """Set what the targets determine directly, then measure once more."""
+    """Set what the targets determine directly on one seed, then measure the mean over ``seeds`` others."""
     fitted = live(config, seed, days)
     flat = flatten(config)
     changes = {
@@ -181,4 +227,10 @@ def solve(
         if name in targets
     }
     config = config.override(changes)
-    return config, live(config, seed, days)
+    return config, measure(config, range(seed + 1, seed + 1 + seeds), days)
+
+
+def measure(config: WorldConfig, seeds: Iterable[int], days: int) -> dict[str, float]:
+    """Mean of each metric over seeds."""
+    runs = [live(config, seed, days) for seed in seeds]
+    return {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}

@@ -60,7 +60,7 @@ def owed_a_chance(heated: Array, age_days: Array, scale: Array, chance: Array, p
     return (age_days < 3) & (heated < chance * scale) & ~proven_cheat
 
 
-def proven_cheat(clicks: Array, valid: Array, xp: Namespace) -> Array:
+def proven_cheat(xp: Namespace, clicks: Array, valid: Array) -> Array:
     """Contents whose clicks hardly ever become valid views, beyond doubt, bool ``[M]``.
 
     Bots and colluding accounts click and do not watch; so, in the end, do the victims of clickbait. The upper 99%

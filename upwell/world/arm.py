@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from upwell.regulator.ledger import COIN
 from upwell.regulator.tick import Requests
 from upwell.world.config import WorldConfig
-from upwell.world.state import CLICKS, HEATED, IMPRESSIONS, VALID, Array, Contents, Users
+from upwell.world.state import CLICKS, HEATED, IMPRESSIONS, VALID, Array, Contents, Users, WorldState
 
 
 class View(NamedTuple):
@@ -28,6 +29,15 @@ class View(NamedTuple):
     @property
     def age_days(self) -> Array:
         return self.day - self.contents.born_day
+
+
+def view_of(config: WorldConfig, state: WorldState, tick_key: Array) -> View:
+    """What an arm sees of ``state``."""
+    books = state.regulator.ledger
+    return View(
+        config, state.seed, tick_key, state.day, state.scale, state.platform_ctr, state.users, state.contents,
+        books.budget / COIN, books.outstanding, state.arm,
+    )  # fmt: skip
 
 
 class Batch(NamedTuple):
@@ -54,6 +64,7 @@ class Arm(NamedTuple):
     explore: Callable[[View, Batch], tuple[Array, Array]] | None = None  # probability [S, R], logits [S, R, C]
     bias: Callable[[View], Array] | None = None  # f32 [M], replaces the ranker's own in ``Batch.bias``
     retrieval: Callable[[View], Array] | None = None  # f32 [S, M], replaces the ranker's own retrieval
+    morning: Callable[[View], Any] | None = None  # the arm's own pytree, made anew each morning: ``view.arm``
 
 
 def ranker_scores(view: View, batch: Batch) -> Array:

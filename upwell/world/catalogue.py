@@ -9,7 +9,9 @@ from jax.scipy.special import ndtri
 from upwell.agents.xp import hash_uniform
 from upwell.world.config import Sizes, WorldConfig
 from upwell.world.state import (
+    CLICKS,
     CLICKS_TODAY,
+    IMPRESSIONS,
     ORGANIC_TODAY,
     RECENT_CLICKS,
     RECENT_IMPRESSIONS,
@@ -70,7 +72,7 @@ def born(config: WorldConfig, seed: Array, tag_vectors: Array, skill: Array, gen
     return Contents(
         tags=tags,
         embedding=embedding / jnp.linalg.norm(embedding, axis=-1, keepdims=True),
-        log_quality=jnp.clip(content.quality_spread * mixed, -4.0, 4.0),
+        log_quality=jnp.clip(content.quality_spread * mixed, -6.0, 6.0),
         clickbait=draw(CLICKBAIT) < content.clickbait,
         bought=draw(BOUGHT) < content.bought,
         price=jnp.exp(0.8 * ndtri(draw(PRICE))) * config.response.price,
@@ -126,9 +128,10 @@ def start_of_day(
     }
     contents = contents._replace(**places)
     bots = config.content.bought_clicks_per_day * scale * (contents.bought & (day - contents.born_day < 2))
-    return contents._replace(
-        stats=contents.stats.at[:, RECENT_CLICKS].add(bots).at[:, RECENT_IMPRESSIONS].add(2.0 * bots)
-    )
+    # Bots look like users to the platform's counts, and never watch.
+    faked = jnp.zeros(STATS).at[jnp.array([CLICKS, RECENT_CLICKS])].set(1.0)
+    faked = faked.at[jnp.array([IMPRESSIONS, RECENT_IMPRESSIONS])].set(2.0)
+    return contents._replace(stats=contents.stats + bots[:, None] * faked)
 
 
 def creators_who_leave(

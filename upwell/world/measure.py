@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from upwell.world.config import WorldConfig
+from upwell.world.response import Outcome
 from upwell.world.state import CLICKS_TODAY, HEATED, ORGANIC_TODAY, TODAY, Array, WorldState
 
 
@@ -32,6 +33,37 @@ class DayCounts(NamedTuple):
 def no_counts() -> DayCounts:
     hourly = ("hour_impressions", "hour_heated")
     return DayCounts(**{name: jnp.zeros(24 if name in hourly else ()) for name in DayCounts._fields})
+
+
+def count(
+    c: DayCounts,
+    hour: Array,
+    present: Array,
+    protected: Array,
+    ones: Array,
+    heated: Array,
+    explored: Array,
+    new: Array,
+    out: Outcome,
+) -> DayCounts:
+    """Add one batch: ``present`` and ``protected`` are bool ``[S, R]``, the rest ``[S, R, K]``."""
+    total, total_heated = ones.sum(), heated.sum()
+    return DayCounts(
+        impressions=c.impressions + total,
+        clicks=c.clicks + out.clicked.sum(),
+        valid=c.valid + out.valid.sum(),
+        shares=c.shares + out.shared.sum(),
+        heated=c.heated + total_heated,
+        explored=c.explored + explored.sum(),
+        dwell_s=c.dwell_s + out.dwell_s.sum(),
+        gmv=c.gmv + out.value.sum(),
+        new_impressions=c.new_impressions + (new & ones).sum(),
+        new_clicks=c.new_clicks + (new & out.clicked).sum(),
+        requests=c.requests + present.sum(),
+        protected_explored=c.protected_explored + (explored & protected[..., None]).sum(),
+        hour_impressions=c.hour_impressions.at[hour].add(total),
+        hour_heated=c.hour_heated.at[hour].add(total_heated),
+    )
 
 
 def day_report(
@@ -78,7 +110,8 @@ def day_report(
         "creators_left": creators_left,
         "today": today,
         "age_days": age,
-        "lifetime": contents.stats[:, 0],
+        "generation": contents.generation,
+        "stats": contents.stats,
         "ledger": jnp.stack([
             state.regulator.ledger.granted, state.regulator.ledger.spent, state.regulator.ledger.released,
             state.regulator.ledger.outstanding.sum(), state.regulator.ledger.pool, state.regulator.ledger.spent_units,

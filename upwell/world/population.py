@@ -9,7 +9,7 @@ from jax.scipy.special import ndtri
 from upwell.agents import mind
 from upwell.agents.xp import hash_uniform, sigmoid
 from upwell.world.config import Sizes, WorldConfig
-from upwell.world.state import Array, Users
+from upwell.world.state import HISTORY, Array, Users
 
 # First key of every hash: streams must never share uniforms.
 INTEREST, DISCOVERED, CURIOSITY, ACTIVE, VISITS, RING = 101, 102, 103, 104, 105, 106
@@ -62,6 +62,8 @@ def newborn(config: WorldConfig, seed: Array, persona: Array, born: Array, day: 
         ring=draw(RING) < config.creator.ring,
         profile=jnp.zeros((cells, per_cell, sizes.dims)),
         last_valid_day=jnp.full((cells, per_cell, sizes.tags), NEVER, jnp.int16),
+        met_day=jnp.full((cells, per_cell, sizes.tags), NEVER, jnp.int16),
+        history=jnp.full((cells, per_cell, HISTORY), -1, jnp.int32),
         created_day=jnp.full(user.shape, day, jnp.int32),
         active_bits=jnp.zeros(user.shape, jnp.uint32),
         seen=jnp.zeros((cells, per_cell, -(-sizes.contents // 32)), jnp.uint32),
@@ -85,6 +87,21 @@ def active_today(config: WorldConfig, seed: Array, day: Array, users: Users) -> 
     return hash_uniform(jnp, seed, RETURN, user, day) < sigmoid(jnp, logit)
 
 
+def hourly_shares(config: WorldConfig) -> Array:
+    """Share of the day's traffic that falls in each clock hour, f32 ``[24]``: two waves, fitted to a real log."""
+    activity, hour = config.activity, jnp.arange(24) + 0.5
+    wave = activity.daily_wave * jnp.cos(2.0 * jnp.pi * (hour - activity.daily_peak_h) / 24.0)
+    half = activity.half_wave * jnp.cos(4.0 * jnp.pi * (hour - activity.half_peak_h) / 24.0)
+    shares = jnp.exp(wave + half)
+    return shares / shares.sum()
+
+
+def clock_h(config: WorldConfig, elapsed: Array) -> Array:
+    """Hour of the day, in [0, 24), at which a share ``elapsed`` of the day's traffic has gone."""
+    gone = jnp.concatenate([jnp.zeros(1), jnp.cumsum(hourly_shares(config))])
+    return jnp.minimum(jnp.interp(elapsed, gone, jnp.arange(25.0)), 23.999)
+
+
 def visit_queue(config: WorldConfig, seed: Array, day: Array, users: Users, active: Array) -> tuple[Array, Array]:
     """The day's requests in order of time, per segment.
 
@@ -97,7 +114,8 @@ def visit_queue(config: WorldConfig, seed: Array, day: Array, users: Users, acti
     sizes, activity = config.sizes, config.activity
     user, _ = user_keys(sizes)
     cells, per_cell = user.shape
-    mean = jnp.exp(users.visits_log + activity.visits_satisfaction * (users.satisfaction - 0.5))
+    weekend = activity.weekend * (day % 7 >= 5)
+    mean = jnp.exp(users.visits_log + weekend + activity.visits_satisfaction * (users.satisfaction - 0.5))
     # Geometric number of requests, at least one, with that mean.
     u = hash_uniform(jnp, seed, HOW_MANY, user, day)
     extra = jnp.floor(jnp.log(u) / jnp.log1p(-1.0 / jnp.maximum(mean, 1.02)))
@@ -114,14 +132,12 @@ def visit_queue(config: WorldConfig, seed: Array, day: Array, users: Users, acti
 
 
 def end_of_day(config: WorldConfig, seed: Array, day: Array, persona: Array, users: Users, active: Array) -> Users:
-    """What a night does: interests not engaged fade, some users leave for good and newcomers take their places."""
+    """What a night does: interests the user did not meet fade; some leave for good, newcomers take their places."""
     fade = 2.0 ** (-1.0 / config.interest.half_life_days)
-    engaged = users.last_valid_day == day.astype(jnp.int16)
-    window = (day + 1) % jnp.maximum(config.ranker.no_repeat_days, 1.0).astype(jnp.int32) == 0
+    missed = active[..., None] & (users.met_day != day.astype(jnp.int16))
     users = users._replace(
-        discovered=jnp.where(engaged, users.discovered, users.discovered * fade),
+        discovered=jnp.where(missed, users.discovered * fade, users.discovered),
         active_bits=users.active_bits << 1 | active.astype(jnp.uint32),
-        seen=jnp.where(window, jnp.uint32(0), users.seen),
     )
     user, _ = user_keys(config.sizes)
     hazard = config.activity.leave * jnp.exp(-config.activity.leave_satisfaction * (users.satisfaction - 0.5))

@@ -13,7 +13,7 @@ from upwell.agents.xp import hash_uniform, top_k
 from upwell.world.config import WorldConfig
 from upwell.world.state import RECENT_CLICKS, RECENT_IMPRESSIONS, Array, Contents, Users
 
-FRESH, NOISE = 301, 302
+FRESH, NOISE, TRIAL = 301, 302, 303
 
 
 def popularity(config: WorldConfig, scale: Array, platform_ctr: Array, contents: Contents) -> Array:
@@ -23,7 +23,8 @@ def popularity(config: WorldConfig, scale: Array, platform_ctr: Array, contents:
     weight = ranker.prior_weight * scale
     rate = (clicked + weight * ranker.prior_ratio * platform_ctr) / (shown + weight)
     return ranker.feedback * (
-        ranker.popularity * jnp.log1p(shown / scale) + ranker.click_rate * jnp.log(rate / platform_ctr)
+        ranker.popularity * jnp.log1p(shown / (ranker.popular_at * scale))
+        + ranker.click_rate * jnp.log(rate / platform_ctr)
     )
 
 
@@ -35,7 +36,7 @@ def segment_scores(config: WorldConfig, bias: Array, users: Users, contents: Con
 def retrieve(config: WorldConfig, seed: Array, hour_key: Array, score: Array, age_days: Array) -> Array:
     """Candidates of each segment, i32 ``[S, C]`` in order of content id, so that ties in rank break by id.
 
-    The best by score ``[S, M]``, and some drawn at random in which new contents come first.
+    The best by score ``[S, M]``, and some drawn at random, young contents more likely.
     """
     sizes = config.sizes
     count = min(sizes.candidates, sizes.contents)
@@ -46,12 +47,16 @@ def retrieve(config: WorldConfig, seed: Array, hour_key: Array, score: Array, ag
     u = hash_uniform(jnp, seed, FRESH, hour_key, cells, jnp.arange(sizes.contents, dtype=jnp.uint32))
     score = score + config.ranker.noise * ndtri(u)
     best, ids = top_k(jnp, score, count - fresh)
-    lottery = jnp.where(score >= best[:, -1:], -1.0, hash_uniform(jnp, FRESH, u * 2.0**24) + 0.5 * (age_days < 3))
+    # Efraimidis-Spirakis: the largest of log(u) / weight are a draw without replacement in proportion to weight.
+    weight = jnp.exp(-age_days / config.ranker.fresh_days) + 1e-3
+    lottery = jnp.where(score >= best[:, -1:], -jnp.inf, jnp.log(hash_uniform(jnp, FRESH, u * 2.0**24)) / weight)
     _, more = top_k(jnp, lottery, fresh)
     return jnp.sort(jnp.concatenate([ids, more], axis=-1), axis=-1)
 
 
 def serving_noise(config: WorldConfig, seed: Array, tick_key: Array, ids: Array) -> Array:
-    """Noise of the score at one tick, f32 ``[S, C]`` (logits)."""
+    """Noise of the score at one tick, f32 ``[S, C]`` (logits): small for all, large for the few that are tried out."""
     cells = jnp.arange(ids.shape[0], dtype=jnp.uint32)[:, None]
-    return config.ranker.noise * ndtri(hash_uniform(jnp, seed, NOISE, tick_key, cells, ids))
+    u = hash_uniform(jnp, seed, NOISE, tick_key, cells, ids)
+    tried = hash_uniform(jnp, TRIAL, u * 2.0**24) < config.ranker.trials
+    return config.ranker.noise * ndtri(u) + config.ranker.trial * tried

@@ -66,7 +66,10 @@ def respond(
     def draw(stream: int) -> Array:
         return hash_uniform(jnp, stream, key)
 
-    rate = 1.0 - jnp.exp(-jnp.exp(jnp.minimum(log_rate, 1.0)))
+    # Contents of a slate compete for attention, as in a multinomial choice with an outside option (Ie et al.,
+    # RecSim, arXiv 1909.04847, section 4.3): a strong slate takes clicks from a weak content among it.
+    pull = jnp.exp(jnp.minimum(log_rate, 3.0))
+    rate = 1.0 - jnp.exp(-pull / (1.0 + pull.sum(-1, keepdims=True) / response.attention))
     rate = jnp.where(colluding, config.creator.ring_click, rate)
     clicked = draw(CLICK) < rate
     # Completion ~ Beta(a, 1), drawn by inversion: u^(1/a).
@@ -87,10 +90,13 @@ def respond(
     )
 
 
-def satisfaction_after(config: WorldConfig, satisfaction: Array, outcome: Outcome) -> Array:
-    """True satisfaction after a slate ``[...]``: what it offered and what came of it, saturating, less regret."""
+def satisfaction_after(config: WorldConfig, satisfaction: Array, outcome: Outcome, satiety: Array) -> Array:
+    """True satisfaction after a slate ``[...]``: what it offered and what came of it, saturating, less regret.
+
+    ``satiety`` ``[..., K]`` in [0, 1], similarity to what was just shown: more of the same pleases less.
+    """
     response = config.response
-    good = outcome.valid.sum(-1) + outcome.rate.sum(-1)
+    good = ((outcome.valid + outcome.rate) * (1.0 - response.boredom * satiety)).sum(-1)
     regret = (outcome.clicked & ~outcome.valid).sum(-1)
     enjoyment = jnp.maximum(response.enjoy * good - response.regret * regret, 0.0)
     return response.memory * satisfaction + (1.0 - response.memory) * (1.0 - jnp.exp(-enjoyment))

@@ -18,7 +18,11 @@ HEATED, HEATED_CLICKS, HEATED_VALID = 4, 5, 6
 ORGANIC_TODAY, TODAY = 7, 8
 RECENT_IMPRESSIONS, RECENT_CLICKS = 9, 10  # fading, the ranker's own
 CLICKS_TODAY = 11
-STATS = 12
+OUTSIDE, OUTSIDE_VALID = 12, 13  # heated or explored, on users who engaged none of its tags lately
+STATS = 14
+
+HISTORY = 16
+"""Valid views that the platform keeps of each user, one a slate at most."""
 
 
 class Users(NamedTuple):
@@ -35,6 +39,8 @@ class Users(NamedTuple):
 
     profile: Array  # f32 [S, U, D], the ranker's picture of the user
     last_valid_day: Array  # i16 [S, U, T]
+    met_day: Array  # i16 [S, U, T], last day on which the user was shown a content with this tag
+    history: Array  # i32 [S, U, HISTORY], latest first: place + generation * M of a content; -1: none
     created_day: Array  # i32 [S, U]
     active_bits: Array  # u32 [S, U], bit d: was this place's user active d days ago
     seen: Array  # u32 [S, U, W], one bit a content shown within the no-repeat window

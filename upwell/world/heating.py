@@ -1,0 +1,69 @@
+"""The regulator's slow tick over the world's state, and its grants matched to segments."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from upwell.agents.xp import BLOCKED, hash_uniform, quantise, top_k
+from upwell.regulator import guards, slate, tick
+from upwell.world.arm import Arm, Batch, View
+from upwell.world.config import WorldConfig
+from upwell.world.state import CLICKS, HEATED, IMPRESSIONS, VALID, Array, Users, WorldState
+
+WHICH_GRANTS = 611
+
+
+def pool_today(config: WorldConfig, state: WorldState) -> Array:
+    """Impressions of a full pool: a share of the day's expected impressions."""
+    return config.heating.pool * 500.0 * state.scale * config.sizes.contents
+
+
+def slow_tick(config: WorldConfig, arm: Arm, state: WorldState, view: View, elapsed: Array) -> WorldState:
+    """Trust, requests, approval and payment (see ``regulator.tick``)."""
+    assert arm.requests is not None
+    heating, stats = config.heating, state.contents.stats
+    cheat = guards.proven_cheat(jnp, stats[:, CLICKS], stats[:, VALID])
+    regulator = state.regulator._replace(cheat=cheat)
+    owed = guards.owed_a_chance(stats[:, HEATED], view.age_days, state.scale, heating.chance, cheat)
+    price = tick.reference_price(jnp, heating.first_ask, heating.budget, state.scale)
+    quality = (stats[:, VALID] + 1.0) / (stats[:, IMPRESSIONS] * state.platform_ctr + 2.0)
+    regulator = tick.allocate(
+        jnp, regulator, arm.requests(view), owed, jnp.clip(quality, 0.0, 1.0), jnp.ceil(heating.chance * state.scale),
+        price, heating.cap, elapsed, pool_today(config, state),
+    )  # fmt: skip
+    return state._replace(regulator=regulator)
+
+
+def match_grants(config: WorldConfig, arm: Arm, state: WorldState, view: View, batch: Batch) -> slate.Grants:
+    """Match outstanding grants to segments, and split what is left of each between the segments that hold it."""
+    assert arm.match is not None
+    assert arm.heat is not None
+    outstanding = state.regulator.ledger.outstanding
+    sizes = config.sizes
+    many = min(sizes.contents, max(4 * sizes.grants, 16 * sizes.grants * state.persona.shape[0] // 8))
+    # Another draw of the outstanding grants at each tick: with more of them than places, all get their turn.
+    turn = jnp.where(
+        outstanding > 0, hash_uniform(jnp, state.seed, WHICH_GRANTS, view.tick_key, jnp.arange(sizes.contents)), -1.0
+    )
+    live, active = top_k(jnp, turn, many)
+    fit = jnp.where(live > 0, arm.match(view, active), -jnp.inf)
+    value, order = top_k(jnp, fit, min(sizes.grants, many))
+    ids = active[order]
+    held = jnp.isfinite(value)
+    holders = jnp.zeros(sizes.contents, jnp.int32).at[ids].add(held.astype(jnp.int32))
+    # Whole shares; the remainder goes to the first segment that holds the grant.
+    share = outstanding[ids] // jnp.maximum(holders[ids], 1)
+    segment = jnp.broadcast_to(jnp.arange(ids.shape[0])[:, None], ids.shape)
+    first = jnp.full(sizes.contents, ids.shape[0]).at[ids].min(jnp.where(held, segment, ids.shape[0]))
+    share = share + jnp.where(first[ids] == segment, outstanding[ids] % jnp.maximum(holders[ids], 1), 0)
+    logits = arm.heat(view, batch, ids)
+    usable = held[:, None, :] & jnp.isfinite(logits) & ~seen(state.users, batch.place, ids)
+    scores = jnp.where(usable, quantise(jnp, jnp.nan_to_num(logits, neginf=0.0)), BLOCKED)
+    return slate.Grants(ids, scores, jnp.where(held, share, 0))
+
+
+def seen(users: Users, index: Array, ids: Array) -> Array:
+    """Whether each user of the batch was shown each content within the window, bool ``[S, R, X]``."""
+    cells = jnp.arange(index.shape[0])[:, None, None]
+    words = users.seen[cells, index[:, :, None], (ids >> 5)[:, None, :]]
+    return (words >> (ids & 31).astype(jnp.uint32)[:, None, :]) & 1 == 1
