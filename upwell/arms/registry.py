@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from upwell.arms import itemcf
 from upwell.arms.oracle import PLANNERS
 from upwell.arms.raw import raw
 from upwell.arms.rules import rules
 from upwell.errors import BadRequest
 from upwell.world.arm import Arm
 
-ARMS: dict[str, tuple[Arm, ...]] = {"raw": (raw,), "rules": (rules,), "oracle": PLANNERS}
-"""Each arm's members: one, or the family of planners of which the oracle is the best on each seed."""
+ARMS: dict[str, tuple[Arm, ...]] = {"raw": (raw,), "itemcf": itemcf.FAMILY, "rules": (rules,), "oracle": PLANNERS}
+"""Each arm's members: one, or a family of which the best by objective on each seed is the arm."""
 
 
 def members(name: str) -> tuple[Arm, ...]:

@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from upwell.cli import bench, experiment, world
+from upwell.cli import bench, doctor, experiment, logs, world
 from upwell.errors import UpwellError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 world.register(app)
 experiment.register(app)
+logs.register(app)
+doctor.register(app)
 app.add_typer(bench.app, name="bench")
 
 

@@ -45,7 +45,7 @@ FREE: dict[str, tuple[float, float]] = {
     "ranker.click_rate": (0.3, 4.0),
     "ranker.prior_ratio": (0.003, 1.0),
     "ranker.prior_weight": (20.0, 5_000.0),
-    "ranker.trial": (8.0, 30.0),
+    "ranker.trial": (0.3, 12.0),
     "ranker.trials": (0.001, 0.05),
     "ranker.fresh_days": (1.0, 30.0),
     "ranker.noise": (0.1, 4.0),
@@ -70,7 +70,7 @@ class Target:
 
 
 REFERENCE: dict[str, Target] = {
-    "healthy_interest_tags": Target(23.0),
+    "healthy_interest_tags": Target(23.0, 2.0),
     "interest_tags": Target(7.0, 2.0),
     "new_content_ctr": Target(0.008, 2.0),
     "cold_start_success": Target(0.12, 1.0),
@@ -188,8 +188,8 @@ def fit(
     targets: dict[str, Target],
     *,
     generations: int,
-    population: int = 14,
-    days: int = 42,
+    population: int = 12,
+    days: int = 35,
     seed: int = 0,
     processes: int = 2,
     step: float = 0.08,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from upwell.regulator.ledger import COIN
 from upwell.regulator.tick import Requests
 from upwell.world.config import WorldConfig
+from upwell.world.ranker import with_trials
 from upwell.world.state import CLICKS, HEATED, IMPRESSIONS, VALID, Array, Contents, Users, WorldState
 
 
@@ -48,6 +49,8 @@ class Batch(NamedTuple):
     ids: Array  # i32 [S, C]
     similarity: Array  # f32 [S, R, C], profile · embedding
     bias: Array  # f32 [S, C], the ranker's own logits that hang on the content alone
+    blocked: Array  # bool [S, R, C], shown to this user within the no-repeat window
+    tried: Array  # bool [S, C], tried out by the ranker at this tick
 
 
 Scores = Callable[[View, Batch], Array]
@@ -69,7 +72,9 @@ class Arm(NamedTuple):
 
 def ranker_scores(view: View, batch: Batch) -> Array:
     """The raw ranker's logits."""
-    return view.config.ranker.feedback * view.config.ranker.personal * batch.similarity + batch.bias[:, None, :]
+    ranker = view.config.ranker
+    scores = ranker.feedback * ranker.personal * batch.similarity + batch.bias[:, None, :]
+    return with_trials(view.config, scores, batch.tried, batch.blocked)
 
 
 def counts(view: View) -> tuple[Array, Array, Array, Array]:

@@ -97,7 +97,7 @@ class Ranker:
     learning: float = knob(0.12, "share", "how far one click moves a user's profile")
     fresh_days: float = knob(3.0, "days", "age at which the preference for the young in that draw is down to 1/e")
     noise: float = knob(0.3, "logits", "standard deviation of the serving noise")
-    trial: float = knob(4.0, "logits", "lift of a candidate that the ranker tries out on a segment for a tick")
+    trial: float = knob(3.0, "logits", "how far below a request's best the ranker puts a candidate that it tries out")
     trials: float = knob(0.01, "share", "of a segment's candidates that are tried out at a tick")
     no_repeat_h: float = knob(12.0, "h", "window of whole hours in which a content is shown to a user once at most")
 

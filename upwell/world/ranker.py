@@ -54,9 +54,17 @@ def retrieve(config: WorldConfig, seed: Array, hour_key: Array, score: Array, ag
     return jnp.sort(jnp.concatenate([ids, more], axis=-1), axis=-1)
 
 
-def serving_noise(config: WorldConfig, seed: Array, tick_key: Array, ids: Array) -> Array:
-    """Noise of the score at one tick, f32 ``[S, C]`` (logits): small for all, large for the few that are tried out."""
+def serving_noise(config: WorldConfig, seed: Array, tick_key: Array, ids: Array) -> tuple[Array, Array]:
+    """Noise of the score at one tick, f32 ``[S, C]`` (logits), and which candidates are tried out then (bool)."""
     cells = jnp.arange(ids.shape[0], dtype=jnp.uint32)[:, None]
     u = hash_uniform(jnp, seed, NOISE, tick_key, cells, ids)
-    tried = hash_uniform(jnp, TRIAL, u * 2.0**24) < config.ranker.trials
-    return config.ranker.noise * ndtri(u) + config.ranker.trial * tried
+    return config.ranker.noise * ndtri(u), hash_uniform(jnp, TRIAL, u * 2.0**24) < config.ranker.trials
+
+
+def with_trials(config: WorldConfig, scores: Array, tried: Array, blocked: Array) -> Array:
+    """Scores ``[S, R, C]`` in which tried-out candidates ``[S, C]`` come a fixed way below each request's best.
+
+    Every platform tests what it does not know in a low place of somebody's slate; here as anywhere at random.
+    """
+    best = jnp.where(blocked, -jnp.inf, scores).max(-1, keepdims=True)
+    return jnp.where(tried[:, None, :], jnp.maximum(best - config.ranker.trial, -1e6), scores)

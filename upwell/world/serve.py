@@ -72,8 +72,9 @@ def serve(
     users = rows(state.users, moment.place)
     users = users._replace(mind=mind.recover(jnp, users.mind, moment.now_h - users.visited_h, MIND))
     similarity = jnp.einsum("srd,scd->src", users.profile, state.contents.embedding[ids])
-    noise = ranker.serving_noise(config, state.seed, moment.key, ids)
-    batch = Batch(users, moment.place, ids, similarity, bias[ids] + noise)
+    noise, tried = ranker.serving_noise(config, state.seed, moment.key, ids)
+    blocked = seen(state.users, moment.place, ids)
+    batch = Batch(users, moment.place, ids, similarity, bias[ids] + noise, blocked, tried)
     user_id = jnp.arange(ids.shape[0])[:, None] * state.users.satisfaction.shape[1] + moment.place
     held_out = assign(jnp, user_id, HOLDOUT_SALT) < config.heating.holdout
     protected = ~guards.may_explore(state.day, users.created_day, config.heating.protection_days, held_out)
@@ -133,8 +134,7 @@ def decide(
         u_which = hash_uniform(jnp, u[..., None] * 2.0**24, WHICH, ids[:, None, None, :])
         exploration = slate.Exploration(probability, logits, u, u_which)
     scores = quantise(jnp, arm.scores(view, batch))
-    blocked = seen(state.users, batch.place, ids)
-    return slate.build(jnp, ids, scores, blocked, sizes.slate, grants, slots, exploration)
+    return slate.build(jnp, ids, scores, batch.blocked, sizes.slate, grants, slots, exploration)
 
 
 def look(config: WorldConfig, state: WorldState, users: Users, picked: slate.Slate, moment: Moment) -> Shown:
