@@ -1,4 +1,4 @@
-"""The content agent by rules: when to ask for heating, how much, and what to bid."""
+"""The content agent by rules: when to ask for heating, how much, what to bid, whom to reach, when to stop."""
 
 from __future__ import annotations
 
@@ -6,13 +6,30 @@ from typing import NamedTuple
 
 from upwell.agents.xp import Array, Namespace
 
+REFERENCE_BID = 5.0
+"""The seed's bids lie near 5: such a bid pays the reference price for an impression."""
+
+
+class ContentDials(NamedTuple):
+    """What a policy may turn; the defaults are the rules. Floats or scalar arrays."""
+
+    ask: Array = 1.0  # factor on the chance to ask
+    amount: Array = 1.0  # factor on the impressions asked for
+    bid: Array = 1.0  # factor on the bid
+    discount: Array = 0.5  # share of the largest discount asked for
+    certainty: Array = -0.7  # promise, in logits, under which a known content gives up
+    audience: Array = -0.2  # cosine to the profile that an unknown content asks of a user
+
+
+RULES = ContentDials()
+
 
 class Ask(NamedTuple):
     """Requests of contents ``[M]``."""
 
     asks: Array  # bool
     impressions: Array  # i32
-    bid: Array  # f32, coins' worth per impression, on the seed's scale
+    bid: Array  # f32, on the seed's scale: see REFERENCE_BID
 
 
 def ask(
@@ -24,6 +41,7 @@ def ask(
     scale: Array,
     first_ask: Array,
     u: Array,
+    dials: ContentDials = RULES,
 ) -> Ask:
     """The seed's rules.
 
@@ -35,14 +53,35 @@ def ask(
         first_ask: impressions, times scale, that a full budget of 100 coins buys.
         u: uniforms ``[M]``.
     """
-    chance = xp.where(exposures < 1_000.0 * scale, 0.9, xp.where(ctr > 0.05, 0.7, 0.1))
-    amount = xp.minimum(5_000.0, budget_coins * first_ask / 100.0) * scale
+    chance = xp.where(exposures < 1_000.0 * scale, 0.9, xp.where(ctr > 0.05, 0.7, 0.1)) * dials.ask
+    amount = xp.minimum(5_000.0, budget_coins * first_ask / 100.0) * scale * dials.amount
     rate = xp.where(exposures > 0, ctr, 0.01)
     return Ask(
         asks=(u < chance) & (amount >= 1.0),
         impressions=xp.maximum(xp.floor(amount), 0.0).astype(xp.int32),
-        bid=(quality * 10.0 * (1.0 + 10.0 * rate)).astype(xp.float32),
+        bid=(quality * 10.0 * (1.0 + 10.0 * rate) * dials.bid).astype(xp.float32),
     )
+
+
+def hopeless(impressions: Array, promise: Array, platform_ctr: Array, dials: ContentDials = RULES) -> Array:
+    """Certainty: five expected clicks' worth of impressions are in, and the content stays far below the platform.
+
+    Args:
+        impressions: ``[M]``.
+        promise: log of posterior click rate over the platform's ``[M]``.
+    """
+    return (impressions * platform_ctr > 5.0) & (promise < dials.certainty)
+
+
+def fit_gate(known_clicks: Array, dials: ContentDials = RULES) -> Array:
+    """Least cosine to the profile of a user worth reaching ``[...]``.
+
+    It tightens as evidence grows: anyone while a content is unknown, then only users it suits.
+
+    Args:
+        known_clicks: expected clicks of the impressions it has had, at the platform's rate.
+    """
+    return dials.audience + 0.3 * known_clicks / (known_clicks + 5.0)
 
 
 def quality(xp: Namespace, valid: Array, clicks: Array, impressions: Array, platform_ctr: Array) -> Array:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from upwell.agents.xp import Array, Namespace, sigmoid
+
+
+class SystemDials(NamedTuple):
+    """What a policy may turn; the defaults are the rules. Floats or scalar arrays."""
+
+    user: Array = 1.0  # factors on the goal's three weights
+    revenue: Array = 1.0
+    long_term: Array = 1.0
+    approval: Array = 0.7  # requests above this score are granted, while the pool lasts
+    share: Array = 1.0  # factor on the impressions that a request is granted
+    promise: Array = 1.0  # weight of a content's promise, beside its fit, in the race for heated places
 
 
 def normalise(xp: Namespace, values: Array, among: Array) -> Array:
@@ -27,7 +40,3 @@ def score(
         + normalise(xp, bid, asks) * revenue
         + normalise(xp, retention_boost, asks) * long_term
     ) / total
-
-
-APPROVAL = 0.7
-"""Requests above this score are granted, while the pool lasts."""

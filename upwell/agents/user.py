@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from upwell.agents.mind import CURIOSITY, EXPLOITATION, FATIGUE, SATISFACTION
 from upwell.agents.xp import Array, Namespace
 
 MOST = 0.35
-"""Highest explore probability at one place."""
+"""Highest explore probability at one place, by the rules."""
 
 
-def explore_probability(xp: Namespace, mind: Array) -> Array:
+class UserDials(NamedTuple):
+    """What a policy may turn; the defaults are the rules. Floats or scalar arrays."""
+
+    explore: Array = 1.0  # factor on the explore probability, below 1 / MOST
+    reach: Array = 0.6  # cosine to the profile at which a user without curiosity explores
+    novelty: Array = 0.5  # logits, preference for new content
+
+
+RULES = UserDials()
+
+
+def explore_probability(xp: Namespace, mind: Array, dials: UserDials = RULES) -> Array:
     """Chance to explore at each explorable place, f32 ``[...]``.
 
     Curiosity and fatigue call for something else; exploitation holds back; an unhappy user is not experimented on.
     """
     drive = mind[..., CURIOSITY] * (1.0 - mind[..., EXPLOITATION]) + 0.5 * mind[..., FATIGUE]
     calm = xp.clip((mind[..., SATISFACTION] - 0.3) / 0.3, 0.0, 1.0)
-    return xp.clip(drive * calm, 0.0, 1.0) * MOST
+    return xp.clip(drive * calm, 0.0, 1.0) * MOST * dials.explore
 
 
-def explore_logits(xp: Namespace, similarity: Array, promise: Array, new: Array, mind: Array) -> Array:
-    """Preference among candidates to explore, f32 ``[..., R, C]`` (logits).
+def explore_parts(
+    xp: Namespace, similarity: Array, promise: Array, new: Array, mind: Array, dials: UserDials = RULES
+) -> dict[str, Array]:
+    """Preference among candidates to explore, in named parts whose sum is the logit; each broadcasts to
+    ``[..., R, C]``.
 
     Args:
         similarity: cosine of candidate to profile ``[..., R, C]``; the curious reach further from it.
         promise: log of posterior click rate over the platform's ``[..., 1, C]``.
         new: bool ``[..., 1, C]``.
     """
-    reach = 0.6 - 0.6 * mind[..., CURIOSITY][..., None]
-    return 2.0 * promise + 0.5 * new - 4.0 * xp.abs(similarity - reach)
+    reach = dials.reach - 0.6 * mind[..., CURIOSITY][..., None]
+    return {
+        "promise": 2.0 * promise,
+        "novelty": dials.novelty * new,
+        "reach": -(4.0 * xp.abs(similarity - reach)),
+    }

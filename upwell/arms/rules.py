@@ -1,16 +1,27 @@
-"""The three agent populations by rules: the reference arm, and the prior that learning starts from."""
+"""The three agent populations by rules: the reference arm, and the prior that learning starts from.
+
+One text for two arms: ``rules`` has every dial at its default, ``dialled`` reads its dials from ``view.arm``, so that
+whoever turns them (``world.envs``) compiles nothing anew.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import jax.numpy as jnp
 
 from upwell.agents import content, system, user
+from upwell.agents.dials import Dials
+from upwell.agents.parts import Additive, AdditiveChoice, Parts
 from upwell.agents.xp import hash_uniform
 from upwell.regulator.tick import Requests
 from upwell.world.arm import Arm, Batch, View, counts, ranker_scores
-from upwell.world.state import Array
+from upwell.world.state import IMPRESSIONS, Array
 
 ASK = 501
+
+DialsOf = Callable[[View], Dials]
 
 
 def promise(view: View) -> Array:
@@ -26,46 +37,68 @@ def match(view: View, ids: Array) -> Array:
     return centre @ view.contents.embedding[ids].T
 
 
-def requests(view: View) -> Requests:
+def requests(dials_of: DialsOf, view: View) -> Requests:
     """Contents ask by their rules, the system agent approves by its score; grants stop on certainty."""
-    heating = view.config.heating
+    dials, heating, goal = dials_of(view), view.config.heating, view.config.goal
     impressions, clicks, valid, heated = counts(view)
     quality = content.quality(jnp, valid, clicks, impressions, view.platform_ctr)
     ctr = clicks / jnp.maximum(impressions, 1.0)
     u = hash_uniform(jnp, view.seed, ASK, view.tick_key, jnp.arange(impressions.shape[0]))
-    asked = content.ask(jnp, impressions, ctr, quality, view.coins, view.scale, heating.first_ask, u)
-    # Certainty: five expected clicks' worth of impressions are in, and the content stays far below the platform.
-    hopeless = (impressions * view.platform_ctr > 5.0) & (promise(view) < -0.7)
+    asked = content.ask(
+        jnp, impressions, ctr, quality, view.coins, view.scale, heating.first_ask, u, dials.content
+    )  # fmt: skip
+    hopeless = content.hopeless(impressions, promise(view), view.platform_ctr, dials.content)
     grown = (view.age_days >= 3) & (impressions > 3_000.0 * view.scale)
     asks = asked.asks & ~hopeless & ~grown
     followers = view.contents.creator_followers[view.contents.creator]
     # Retention of creators: contents not yet tried, of creators not yet big, count most.
     boost = -jnp.log1p(heated / view.scale) - 0.2 * jnp.log(followers) - 0.1 * view.age_days
     best_fit = match(view, jnp.arange(impressions.shape[0])).max(0) + promise(view)
-    weights = (view.config.goal.user_satisfaction, view.config.goal.platform_revenue, view.config.goal.long_term)
+    weights = (
+        goal.user_satisfaction * dials.system.user,
+        goal.platform_revenue * dials.system.revenue,
+        goal.long_term * dials.system.long_term,
+    )
     score = system.score(jnp, best_fit, asked.bid, boost, asks, weights)
-    return Requests(jnp.where(asks & (score > system.APPROVAL), asked.impressions, 0), score, hopeless | grown)
+    granted = (asked.impressions * dials.system.share).astype(jnp.int32)
+    return Requests(jnp.where(asks & (score > dials.system.approval), granted, 0), score, hopeless | grown)
 
 
-def heat(view: View, batch: Batch, grants: Array) -> Array:
-    """Fit of each user to each grant plus the content's promise, f32 ``[S, R, G]``; -inf behind the fit gate.
+def heat(dials_of: DialsOf, view: View, batch: Batch, grants: Array) -> Parts:
+    """Fit of each user to each grant plus the content's promise, f32 ``[S, R, G]``; -inf behind the fit gate."""
+    dials = dials_of(view)
+    fit = jnp.einsum("srd,sgd->srg", batch.users.profile, view.contents.embedding[grants])
+    known = view.contents.stats[:, IMPRESSIONS][grants] * view.platform_ctr
+    gate = content.fit_gate(known, dials.content)
+    return {
+        "fit": view.config.ranker.personal * fit,
+        "promise": dials.system.promise * promise(view)[grants][:, None, :],
+        "gate": jnp.where(fit >= gate[:, None, :], 0.0, -jnp.inf),
+    }
 
-    The gate tightens as evidence grows: anyone while a content is unknown, then only users it suits.
-    """
-    embedding = view.contents.embedding[grants]
-    fit = jnp.einsum("srd,sgd->srg", batch.users.profile, embedding)
-    known = view.contents.stats[:, 0][grants] * view.platform_ctr
-    gate = -0.2 + 0.3 * known / (known + 5.0)
-    logits = view.config.ranker.personal * fit + promise(view)[grants][:, None, :]
-    return jnp.where(fit >= gate[:, None, :], logits, -jnp.inf)
+
+def explore_probability(dials_of: DialsOf, view: View, batch: Batch) -> Array:
+    return user.explore_probability(jnp, batch.users.mind, dials_of(view).user)
 
 
-def explore(view: View, batch: Batch) -> tuple[Array, Array]:
-    """The user agent's rules."""
-    probability = user.explore_probability(jnp, batch.users.mind)
+def explore_parts(dials_of: DialsOf, view: View, batch: Batch) -> Parts:
     new = (view.age_days < 3)[batch.ids][:, None, :]
-    logits = user.explore_logits(jnp, batch.similarity, promise(view)[batch.ids][:, None, :], new, batch.users.mind)
-    return probability, logits
+    hope = promise(view)[batch.ids][:, None, :]
+    return user.explore_parts(jnp, batch.similarity, hope, new, batch.users.mind, dials_of(view).user)
 
 
-rules = Arm("rules", scores=ranker_scores, requests=requests, match=match, heat=heat, explore=explore)
+def by_rules(name: str, dials_of: DialsOf) -> Arm:
+    """The three agents under the dials that ``dials_of`` finds."""
+    return Arm(
+        name,
+        scores=ranker_scores,
+        requests=partial(requests, dials_of),
+        match=match,
+        heat=Additive(partial(heat, dials_of)),
+        explore=AdditiveChoice(partial(explore_probability, dials_of), partial(explore_parts, dials_of)),
+    )
+
+
+RULES = Dials()
+rules = by_rules("rules", lambda view: RULES)
+dialled = by_rules("dialled", lambda view: view.arm)

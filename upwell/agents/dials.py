@@ -1,0 +1,59 @@
+"""The dials of the three agents together, and how an action in [-1, 1] turns one: 0 leaves it as the rules have it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from upwell.agents.content import ContentDials
+from upwell.agents.system import SystemDials
+from upwell.agents.user import UserDials
+from upwell.agents.xp import Array, Namespace
+
+ROLES = ("user", "content", "system")
+
+
+class Dials(NamedTuple):
+    """One set for each role; the defaults are the rules."""
+
+    user: UserDials = UserDials()
+    content: ContentDials = ContentDials()
+    system: SystemDials = SystemDials()
+
+
+class Turn(NamedTuple):
+    """How far a full action turns a dial: ``default · exp(±span)`` for a factor, ``default ± span`` otherwise."""
+
+    span: float
+    factor: bool
+
+
+TURNS: dict[str, dict[str, Turn]] = {
+    "user": {"explore": Turn(1.0, True), "reach": Turn(0.4, False), "novelty": Turn(1.0, False)},
+    "content": {
+        "ask": Turn(1.0, True),
+        "amount": Turn(1.5, True),
+        "bid": Turn(1.0, True),
+        "discount": Turn(0.5, False),
+        "certainty": Turn(0.6, False),
+        "audience": Turn(0.3, False),
+    },
+    "system": {
+        "user": Turn(1.5, True),
+        "revenue": Turn(1.5, True),
+        "long_term": Turn(1.5, True),
+        "approval": Turn(0.3, False),
+        "share": Turn(1.0, True),
+        "promise": Turn(1.0, True),
+    },
+}
+"""Every dial of every role, in the order of an action's numbers."""
+
+
+def turned(xp: Namespace, role: str, action: Array) -> UserDials | ContentDials | SystemDials:
+    """The dials of a role under an action f32 ``[n]`` in [-1, 1], n the number of its dials; f32 scalars."""
+    rules = getattr(Dials(), role)
+    values: dict[str, Array] = {}
+    for i, (name, turn) in enumerate(TURNS[role].items()):
+        default, step = getattr(rules, name), action[i] * turn.span
+        values[name] = default * xp.exp(step) if turn.factor else default + step
+    return rules._replace(**values)
