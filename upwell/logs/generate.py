@@ -28,7 +28,7 @@ BAD = (
 
 
 def block(random: np.random.Generator, rows: int) -> pl.DataFrame:
-    """Good rows: popularity and activity skewed, clicks at the published rates (.379 standard, .176 random exposure)."""
+    """Good rows: popularity and activity skewed, clicks at the published rates (standard .379, random .176)."""
     is_rand = random.random(rows) < 0.02
     clicked = random.random(rows) < np.where(is_rand, 0.176, 0.379)
     duration = np.exp(random.normal(10.0, 0.8, rows)).astype(np.int64) + 1_000

@@ -60,7 +60,8 @@ def plain_rows(block: bytes, first: int, columns: tuple[str, ...], separator: st
     try:
         block.decode("utf-8")
     except UnicodeDecodeError:
-        fit &= np.fromiter((is_utf8(line) for line in block.split(b"\n")[:-1]), bool, len(ends))
+        foreign = np.unique(np.searchsorted(ends, np.flatnonzero(data >= 128)))
+        fit[[i for i in foreign if not is_utf8(block[starts[i] : ends[i]])]] = False
     bad: list[Bad] = []
     if not fit.all():
         spans: list[bytes] = []

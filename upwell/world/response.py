@@ -79,6 +79,7 @@ def respond(
     dwell_s = jnp.where(clicked, completion * duration_s, passive)
     valid = clicked & ((completion >= 0.5) | (dwell_s >= 30.0))
     charm = jnp.exp(jnp.minimum(0.3 * log_quality, 1.0))
+    cheap = (price / response.price) ** -response.elasticity
     return Outcome(
         rate=rate,
         clicked=clicked,
@@ -86,7 +87,7 @@ def respond(
         dwell_s=dwell_s,
         completion=completion,
         shared=valid & (draw(SHARE) < response.share * charm),
-        value=jnp.where(valid & (draw(BUY) < response.purchase * charm), price, 0.0),
+        value=jnp.where(valid & (draw(BUY) < response.purchase * charm * cheap), price, 0.0),
     )
 
 
