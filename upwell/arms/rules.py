@@ -61,7 +61,13 @@ def requests(dials_of: DialsOf, view: View) -> Requests:
     )
     score = system.score(jnp, best_fit, asked.bid, boost, asks, weights)
     granted = (asked.impressions * dials.system.share).astype(jnp.int32)
-    return Requests(jnp.where(asks & (score > dials.system.approval), granted, 0), score, hopeless | grown)
+    return Requests(
+        impressions=jnp.where(asks & (score > dials.system.approval), granted, 0),
+        score=score,
+        give_up=hopeless | grown,
+        bid=asked.bid / content.REFERENCE_BID,
+        discount=jnp.full(score.shape, dials.content.discount),
+    )
 
 
 def heat(dials_of: DialsOf, view: View, batch: Batch, grants: Array) -> Parts:

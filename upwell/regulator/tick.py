@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from upwell.agents.xp import Array, Namespace, top_k
-from upwell.regulator import guards, ledger
+from upwell.regulator import guards, ledger, pricing
 from upwell.regulator.ledger import COIN, Ledger
 
 MOST_GRANTS = 1_024
@@ -32,6 +32,8 @@ class Requests(NamedTuple):
     impressions: Array  # i32, 0 for none
     score: Array  # f32, served in falling order
     give_up: Array  # bool, release what is outstanding
+    bid: Array | None = None  # f32, most an impression may cost, over the reference price; None: pays what it costs
+    discount: Array | None = None  # f32 in [0, 1], share of the largest discount asked for
 
 
 def opened(xp: Namespace, contents: int, budget_coins: float) -> RegulatorState:
@@ -72,9 +74,13 @@ def allocate(
     Contents owed a chance come first, by quality; then the arm's, by its score. The pool is paced over the day, so
     that the morning does not spend it; discretionary grants shrink with the throttle.
 
+    Money: the reserve is the reference price, dearer near the cap. A bid ranks (as part of the arm's score) and bounds:
+    who bids below the reserve is not served, and nobody pays more than they bid. Contents owed a chance get it at their
+    own bid, however low. The rest pay the clearing price, less a discount for strong evidence.
+
     Args:
         owed: bool ``[M]``, owed a heating chance.
-        quality: f32 ``[M]`` in [0, 1].
+        quality: f32 ``[M]`` in [0, 1], posterior mean, 0.5 without evidence.
         chance: impressions of one chance.
         price: reference price, units an impression.
         elapsed: share of the day's traffic gone, in [0, 1].
@@ -82,15 +88,19 @@ def allocate(
     """
     books = ledger.release(xp, state.ledger, requests.give_up | state.cheat, state.cheat)
     share = state.hour_heated / xp.maximum(state.hour_impressions, 1.0)
-    now = xp.maximum(xp.round(price * guards.price_factor(xp, share, cap)), 1.0).astype(xp.int32)
+    reserve = price * guards.price_factor(xp, share, cap)
     paced = xp.maximum(pool_today * xp.minimum(elapsed + 0.1, 1.0) - (pool_today - books.pool), 0.0)
     held_back = books.pool - xp.minimum(paced, books.pool).astype(xp.int32)
     books = books._replace(pool=books.pool - held_back)
-    wanted = xp.where(
-        owed, xp.maximum(requests.impressions * state.throttle, chance), requests.impressions * state.throttle
-    )
-    wanted = xp.where(state.cheat, 0, xp.ceil(wanted)).astype(xp.int32)
+    nothing = xp.zeros_like(quality)
+    bid = nothing + reserve if requests.bid is None else price * requests.bid
+    asked = xp.where(bid >= reserve, requests.impressions * state.throttle, 0.0)
+    wanted = xp.where(owed, xp.maximum(asked, chance), asked)
+    wanted = xp.where(state.cheat | (books.outstanding > 0), 0, xp.ceil(wanted)).astype(xp.int32)
     rank = xp.where(owed, 2.0 + quality, xp.clip(requests.score, 0.0, 1.0))
     _, order = top_k(xp, xp.where(wanted > 0, rank, -1.0).astype(xp.float32), min(MOST_GRANTS, rank.shape[0]))
-    books, _ = ledger.grant(xp, books, wanted, xp.broadcast_to(now, wanted.shape), order)
+    payable = xp.minimum(wanted, books.budget // pricing.bill(xp, reserve, bid, nothing))
+    clearing = pricing.clearing_price(xp, payable[order], bid[order], books.pool, reserve)
+    off = pricing.discount(xp, nothing if requests.discount is None else requests.discount, quality, share, cap)
+    books, _ = ledger.grant(xp, books, wanted, pricing.bill(xp, clearing, bid, off), order)
     return state._replace(ledger=books._replace(pool=books.pool + held_back))
