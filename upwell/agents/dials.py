@@ -9,7 +9,7 @@ from upwell.agents.system import SystemDials
 from upwell.agents.user import UserDials
 from upwell.agents.xp import Array, Namespace
 
-ROLES = ("user", "content", "system")
+ROLES: tuple[str, ...] = ("user", "content", "system")
 
 
 class Dials(NamedTuple):
@@ -49,11 +49,17 @@ TURNS: dict[str, dict[str, Turn]] = {
 """Every dial of every role, in the order of an action's numbers."""
 
 
-def turned(xp: Namespace, role: str, action: Array) -> UserDials | ContentDials | SystemDials:
-    """The dials of a role under an action f32 ``[n]`` in [-1, 1], n the number of its dials; f32 scalars."""
+def turned(xp: Namespace, role: str, action: Array) -> dict[str, Array]:
+    """The dials of a role under an action f32 ``[n]`` in [-1, 1], n the number of its dials; f32 scalars by name."""
     rules = getattr(Dials(), role)
     values: dict[str, Array] = {}
     for i, (name, turn) in enumerate(TURNS[role].items()):
         default, step = getattr(rules, name), action[i] * turn.span
         values[name] = default * xp.exp(step) if turn.factor else default + step
-    return rules._replace(**values)
+    return values
+
+
+def dials_under(xp: Namespace, actions: dict[str, Array]) -> Dials:
+    """All dials under an action of each role."""
+    user, content, system = (turned(xp, role, actions[role]) for role in ROLES)
+    return Dials(UserDials(**user), ContentDials(**content), SystemDials(**system))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from upwell.agents.xp import Array, Namespace
 
+JUDGED_FROM = 100.0
+"""Clicks in the holdout from which its click rate is taken for what it is."""
+
 
 def price_factor(xp: Namespace, heated_share: Array, cap: Array) -> Array:
     """Factor on the reference price: 1 up to half the cap, rising without bound towards it."""
@@ -51,7 +54,7 @@ def throttle(
     held = held_clicks / xp.maximum(held_impressions, 1.0)
     loss = 1.0 - rate / xp.maximum(held, 1e-6)
     error = 1.0 / xp.sqrt(xp.maximum(held_clicks, 1.0))
-    enough = held_clicks >= 100.0
+    enough = held_clicks >= JUDGED_FROM
     return xp.clip(xp.where(enough & (loss - error > limit), factor * 0.75, factor * 1.1), 0.05, 1.0)
 
 
