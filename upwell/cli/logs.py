@@ -1,19 +1,28 @@
-"""``upwell import``: from log files to a data set."""
+"""``upwell import``: from log files to a data set; ``upwell bench import``: how fast, in how much memory."""
 
 from __future__ import annotations
 
+import os
+import resource
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
+from upwell.cli import bench
 from upwell.cli.common import Json, Seed, emit, number, progress, stderr, table
+from upwell.errors import BadRequest, UpwellError
 
 MEGABYTE = 1 << 20
 
 
 def register(app: typer.Typer) -> None:
     app.command("import", epilog="Example: upwell import logs/ --format kuairand --out data/kuairand")(import_logs)
+    bench.app.command("import", epilog="Example: upwell bench import --megabytes 1000 --json")(bench_import)
 
 
 def import_logs(
@@ -60,3 +69,53 @@ def show(result: dict[str, Any]) -> None:
     for name, reason in result["skipped"].items():
         typer.echo(f"passed over {name}: {reason}")
     typer.echo(f"{number(result['rows_read'])} rows in {result['seconds']:.1f} s")
+
+
+def bench_import(
+    megabytes: Annotated[int, typer.Option(help="size of the log to make and import", min=1)] = 1_000,
+    format: Annotated[str, typer.Option(help="layout of the log: kuairand")] = "kuairand",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Make a log in a temporary folder and import it in a process of its own, whose peak memory is reported."""
+    if format != "kuairand":
+        raise BadRequest(f"--format {format}: only kuairand logs can be made")
+    with tempfile.TemporaryDirectory(prefix="upwell-bench-") as folder:
+        log, out = Path(folder, "log_standard_made.csv"), Path(folder, "dataset")
+        stderr.print(f"making {megabytes:,} MB of log")
+        child(f"from upwell.logs.generate import write_log, Path; write_log(Path({str(log)!r}), {megabytes}, {seed})")
+        words = ["upwell", "import", str(log), "--format", format, "--out", str(out), "--json"]
+        output, usage = child(f"import sys; sys.argv = {words!r}; from upwell.cli import main; main()")
+        made = log.stat().st_size / MEGABYTE
+        stored = sum(part.stat().st_size for part in out.rglob("*.parquet")) / MEGABYTE
+    imported = msgspec.json.decode(output, type=dict[str, Any])
+    result: dict[str, Any] = {
+        "format": format,
+        "megabytes": made,
+        "rows": imported["rows_read"],
+        "rows_kept": imported["rows_kept"],
+        "rows_rejected": imported["rows_rejected"],
+        "seconds": imported["seconds"],
+        "rows_per_second": imported["rows_per_second"],
+        "megabytes_per_second": made / imported["seconds"],
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_memory_mb": usage.ru_maxrss / 1024,
+        "stored_megabytes": stored,
+    }
+    rows = [[name, number(value) if isinstance(value, float) else str(value)] for name, value in result.items()]
+    emit(result, json, lambda: table("import", ["figure", "value"], rows))
+
+
+def child(code: str) -> tuple[bytes, resource.struct_rusage]:
+    """Run ``code`` in a new Python; its stdout and what it alone used. Raises UpwellError if it fails.
+
+    A new process counts at least the memory that this one holds when it begins, so nothing big may be loaded here.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise UpwellError(f"bench: a process failed with exit code {process.returncode}; what it said is above")
+        output.seek(0)
+        return output.read(), usage

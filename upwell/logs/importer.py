@@ -7,12 +7,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import polars as pl
 
+from upwell.errors import BadRequest
 from upwell.logs import obd
 from upwell.logs.convert import Converted, convert
 from upwell.logs.layout import Layout
@@ -30,13 +32,19 @@ WORKERS = 2
 def run(plan: Plan, out: Path, step: Callable[[int], None] = lambda read: None) -> dict[str, Any]:
     """Import what is planned into ``out``; ``step`` is told the bytes read. The result as the command prints it.
 
-    Raises BadRequest for a file that breaks off or is damaged, and for an ``out`` that is not ours to replace.
+    Raises BadRequest for a file that breaks off or is damaged, for files without a row, and for an ``out`` that is not
+    ours to replace.
     """
     began = time.perf_counter()
-    with staged(out) as folder, tempfile.TemporaryDirectory(dir=folder.parent) as spill:
-        rejects = Rejects(folder)
+    with (
+        staged(out) as folder,
+        tempfile.TemporaryDirectory(dir=folder.parent) as spill,
+        closing(Rejects(folder)) as rejects,
+        ExitStack() as open_files,
+    ):
         parts: dict[Table, Parts] = {
-            t: Parts(folder / t, Path(spill) / t, schema) for t, schema in plan.schemas.items()
+            t: open_files.enter_context(closing(Parts(folder / t, Path(spill) / t, schema)))
+            for t, schema in plan.schemas.items()
         }
         sources: list[dict[str, Any]] = []
         unread: dict[str, list[str]] = {}
@@ -50,6 +58,8 @@ def run(plan: Plan, out: Path, step: Callable[[int], None] = lambda read: None) 
             sources.append({"file": source.path.name, "table": layout.table, "rows": rows})
             if keys:
                 unread[source.name] = sorted(keys)
+        if not any(entry["rows"] for entry in sources):
+            raise BadRequest(f"{plan.files[0][0].path}: has columns but no rows")
         for table in parts:
             take_out_repeats(table, parts[table], plan, rejects)
         rejects.close()
@@ -61,10 +71,10 @@ def run(plan: Plan, out: Path, step: Callable[[int], None] = lambda read: None) 
             tables["users"]["derived"] = derive_users(folder)
         write_manifest(folder, plan, sources, tables)
     seconds = time.perf_counter() - began
-    kept, rejected = sum(t["kept"] for t in tables.values()), sum(rejects.tables.values())
+    rows_read, rejected = sum(int(entry["rows"]) for entry in sources), sum(rejects.tables.values())
     return {
-        "rows_read": kept + rejected,
-        "rows_kept": kept,
+        "rows_read": rows_read,
+        "rows_kept": sum(t["kept"] for t in tables.values()),
         "rows_rejected": rejected,
         "rejected_file": str(out / REJECTS) if rejected else None,
         "reasons": dict(rejects.reasons.most_common()),
@@ -75,7 +85,7 @@ def run(plan: Plan, out: Path, step: Callable[[int], None] = lambda read: None) 
         "skipped": plan.skipped,
         "keys_not_imported": unread,
         "seconds": seconds,
-        "rows_per_second": (kept + rejected) / seconds,
+        "rows_per_second": rows_read / seconds,
     }
 
 

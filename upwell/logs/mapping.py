@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 import zoneinfo
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -35,7 +35,8 @@ class Entry(msgspec.Struct, forbid_unknown_fields=True):
 class Section(msgspec.Struct, forbid_unknown_fields=True):
     """A table: which of the given files hold it, and its columns."""
 
-    columns: dict[str, str | Entry]
+    columns: dict[str, Any]
+    """Ours to theirs: a name, or an ``Entry``."""
     files: list[str] = msgspec.field(default_factory=lambda: ["*"])
     separator: str = ","
     missing: list[str] = msgspec.field(default_factory=lambda: [""])
@@ -86,14 +87,22 @@ def load_map(path: Path) -> Mapping:
     return mapping
 
 
+def entry_of(given: Any) -> Entry:
+    """Raises msgspec.ValidationError."""
+    return Entry(column=given) if isinstance(given, str) else msgspec.convert(given, Entry)
+
+
 def check(path: Path, table: Table, section: Section) -> None:
     ours = {column.name: column for column in TABLES[table]}
     for name, entry in section.columns.items():
         key = f"{path}: {table}.columns.{name}"
         if name not in ours:
             raise BadRequest(f"{key}: no such column of ours: there are {', '.join(ours)}")
-        if isinstance(entry, Entry):
-            check_entry(key, entry, ours[name])
+        try:
+            check_entry(key, entry_of(entry), ours[name])
+        except msgspec.ValidationError as error:
+            what, _, where = str(error).partition(" - at `$")
+            raise BadRequest(f"{key}{where.rstrip('`')}: {what}: see docs/logs.md") from None
     for name in NOT_LEFT_OUT[table]:
         if name not in section.columns:
             raise BadRequest(f"{path}: {table}.columns: {name} is missing: name your column that holds it")
@@ -119,7 +128,7 @@ def layout(mapping: Mapping, table: Table) -> Layout:
     section = mapping.sections()[table]
     fields: dict[str, Field] = {}
     for name, given in section.columns.items():
-        entry = Entry(column=given) if isinstance(given, str) else given
+        entry = entry_of(given)
         fields[name] = Field(
             column=entry.column,
             constant=entry.constant,

@@ -76,9 +76,7 @@ def finish_log(frame: pl.DataFrame, affinity: tuple[str, ...], campaign: str) ->
 
 
 def finish_item(frame: pl.DataFrame, campaign: str) -> pl.DataFrame:
-    return frame.with_columns(
-        pl.lit([], pl.List(pl.String)).alias("tags"), pl.lit(campaign or None, pl.String).alias("campaign")
-    )
+    return frame.with_columns(pl.lit(campaign or None, pl.String).alias("campaign"))
 
 
 def users(interactions: pl.LazyFrame) -> pl.LazyFrame:

@@ -71,7 +71,7 @@ CONTENTS = (
     Column("creator_id", "id", "", "who made it"),
     Column("published_at", "time", "Unix ms", "when it came out", low=FIRST_MS, high=LAST_MS),
     Column("duration_s", "number", "s", "length", low=0),
-    Column("tags", "tags", "", "its tags; empty where it has none"),
+    Column("tags", "tags", "", "its tags; empty where it has none, null where the source has no tags at all"),
     Column("title", "text", "", "title"),
     Column("category", "text", "", "category"),
     Column("price", "number", "yuan", "price", low=0),

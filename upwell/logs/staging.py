@@ -46,7 +46,7 @@ class Rejects:
         """Leaves no file where nothing was rejected."""
         self.file.close()
         if not self.reasons:
-            self.path.unlink()
+            self.path.unlink(missing_ok=True)
 
 
 class Parts:
@@ -89,6 +89,9 @@ class Parts:
                 frame.filter(stays).write_parquet(self.path(part), compression="zstd", compression_level=1)
                 self.heights[part] = int(stays.sum())
                 yield frame.filter(~stays)
+
+    def close(self) -> None:
+        self.repeats.close()
 
     def merge(self, path: Path) -> None:
         """The parts as one file, in constant memory."""
