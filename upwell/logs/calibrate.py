@@ -41,7 +41,7 @@ FREE: dict[str, tuple[float, float]] = {
     "ranker.popular_at": (50.0, 20_000.0),
     "ranker.personal": (4.0, 20.0),
     "ranker.click_rate": (0.3, 4.0),
-    "ranker.prior_ratio": (0.003, 1.0),
+    "ranker.prior_ratio": (0.001, 1.0),
     "ranker.prior_weight": (20.0, 5_000.0),
     "ranker.trial": (0.1, 12.0),
     "ranker.trials": (0.001, 0.05),

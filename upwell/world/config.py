@@ -93,6 +93,7 @@ class Ranker:
     click_rate: float = knob(1.0, "logits", "weight of the log of the estimated click rate")
     prior_weight: float = knob(30.0, "impressions", "strength of the prior click rate, times scale")
     prior_ratio: float = knob(0.6, "ratio", "prior click rate of an unseen content over the platform's mean")
+    lag_days: float = knob(3.0, "days", "age from which the ranker knows a content's record; before, only its prior")
     memory_days: float = knob(3.0, "days", "half-life of the ranker's counts of impressions and clicks")
     learning: float = knob(0.12, "share", "how far one click moves a user's profile")
     fresh_days: float = knob(3.0, "days", "age at which the preference for the young in that draw is down to 1/e")

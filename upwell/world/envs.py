@@ -72,7 +72,8 @@ def burnt_in(config: WorldConfig, seed: int, days: int) -> WorldState:
     if days:
         opened = tick.opened(jnp, config.sizes.contents, float(config.heating.budget))
         scale = jnp.float32(np.mean(shown[-7:]) / config.sizes.contents / 500.0)
-        state = state._replace(scale=scale, regulator=opened)
+        # Each leaf its own buffer: ``run_day`` takes the state's memory over.
+        state = state._replace(scale=scale, regulator=jax.tree.map(jnp.copy, opened))
     return state
 
 

@@ -16,10 +16,13 @@ from upwell.world.state import RECENT_CLICKS, RECENT_IMPRESSIONS, Array, Content
 FRESH, NOISE, TRIAL = 301, 302, 303
 
 
-def popularity(config: WorldConfig, scale: Array, platform_ctr: Array, contents: Contents) -> Array:
+def popularity(config: WorldConfig, scale: Array, platform_ctr: Array, day: Array, contents: Contents) -> Array:
     """The part of the score that hangs on the content alone, f32 ``[M]`` (logits)."""
     ranker = config.ranker
-    shown, clicked = contents.stats[:, RECENT_IMPRESSIONS], contents.stats[:, RECENT_CLICKS]
+    # What was learned of a content reaches the ranker with a lag, as its training data does.
+    known = day - contents.born_day >= ranker.lag_days
+    shown = known * contents.stats[:, RECENT_IMPRESSIONS]
+    clicked = known * contents.stats[:, RECENT_CLICKS]
     weight = ranker.prior_weight * scale
     rate = (clicked + weight * ranker.prior_ratio * platform_ctr) / (shown + weight)
     return ranker.feedback * (

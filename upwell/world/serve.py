@@ -49,6 +49,19 @@ class Shown(NamedTuple):
     recent: Array  # f32 [S, R, D], that memory, faded to now
 
 
+class Told(NamedTuple):
+    """How a batch's slates came about, for the decision log."""
+
+    view: View
+    batch: Batch
+    moment: Moment
+    user_id: Array  # i32 [S, R]
+    held_out: Array  # bool [S, R]
+    protected: Array  # bool [S, R], the held out among them
+    question: slate.Question
+    picked: slate.Slate
+
+
 def rows(users: Users, index: Array) -> Users:
     """The users of a batch ``[S, R]``; their bitmaps stay where they are."""
     cells = jnp.arange(index.shape[0])[:, None]
@@ -65,6 +78,19 @@ def serve(
     moment: Moment,
 ) -> tuple[WorldState, measure.DayCounts]:
     """Serve one batch: ``ids`` i32 ``[S, C]`` are the candidates, ``bias`` f32 ``[M]`` the ranker's own logits."""
+    return serve_and_tell(config, arm, state, counts, ids, bias, moment)[:2]
+
+
+def serve_and_tell(
+    config: WorldConfig,
+    arm: Arm,
+    state: WorldState,
+    counts: measure.DayCounts,
+    ids: Array,
+    bias: Array,
+    moment: Moment,
+) -> tuple[WorldState, measure.DayCounts, Told]:
+    """``serve``, and how the slates came about."""
     view = view_of(config, state, moment.key)
     if arm.requests is not None:
         state = slow_tick(config, arm, state, view, moment.elapsed)
@@ -79,7 +105,8 @@ def serve(
     held_out = assign(jnp, user_id, HOLDOUT_SALT) < config.heating.holdout
     protected = ~guards.may_explore(state.day, users.created_day, config.heating.protection_days, held_out)
 
-    picked = decide(config, arm, state, view, batch, moment, user_id, held_out, protected)
+    question = ask(config, arm, state, view, batch, moment, user_id, held_out, protected)
+    picked = slate.build(jnp, size=config.sizes.slate, **question._asdict())
     shown = look(config, state, users, picked, moment)
     out = react(config, state, users, shown, user_id)
     state, added = remember(config, state, users, shown, out, moment)
@@ -101,10 +128,11 @@ def serve(
     counts = measure.count(
         counts, moment.hour, moment.present, protected, ones, shown.heated, shown.explored, shown.age_days < 3, out
     )
-    return state._replace(regulator=regulator), counts
+    told = Told(view, batch, moment, user_id, held_out, protected, question, picked)
+    return state._replace(regulator=regulator), counts, told
 
 
-def decide(
+def ask(
     config: WorldConfig,
     arm: Arm,
     state: WorldState,
@@ -114,8 +142,8 @@ def decide(
     user_id: Array,
     held_out: Array,
     protected: Array,
-) -> slate.Slate:
-    """The slates: organic order, heated places within the window's cap, explored places where it is allowed."""
+) -> slate.Question:
+    """What slates are decided from: organic order, heated places within the cap, explored places where allowed."""
     sizes, ids, regulator = config.sizes, batch.ids, state.regulator
     grants = slots = exploration = None
     if arm.match is not None:
@@ -134,7 +162,7 @@ def decide(
         u_which = hash_uniform(jnp, u[..., None] * 2.0**24, WHICH, ids[:, None, None, :])
         exploration = slate.Exploration(probability, logits, u, u_which)
     scores = quantise(jnp, arm.scores(view, batch))
-    return slate.build(jnp, ids, scores, batch.blocked, sizes.slate, grants, slots, exploration)
+    return slate.Question(ids, scores, batch.blocked, grants, slots, exploration)
 
 
 def look(config: WorldConfig, state: WorldState, users: Users, picked: slate.Slate, moment: Moment) -> Shown:

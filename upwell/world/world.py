@@ -152,7 +152,7 @@ def new_hour(config: WorldConfig, arm: Arm, day: Day, hour: Array) -> Day:
     view = view_of(config, state, key)
     if arm.bias is None:
         # The ranker is trained at night: its picture of the contents is this morning's all day.
-        own = ranker.popularity(config, state.scale, state.platform_ctr, state.contents)
+        own = ranker.popularity(config, state.scale, state.platform_ctr, state.day, state.contents)
         bias = jnp.where(hour == 0, own, day.bias)
     else:
         bias = arm.bias(view)
