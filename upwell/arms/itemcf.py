@@ -78,7 +78,7 @@ def morning(view: View) -> Model:
     sketch = sketches(view.seed, view.contents, view.users.history)
     # Segment by segment: the sketches of all histories at once would be HISTORY times as large as those of users.
     centre = jax.lax.map(lambda history: tastes(view.contents, sketch, history).mean(0), view.users.history)
-    return Model(sketch, centre, ranker.popularity(view.config, view.scale, view.platform_ctr, view.contents))
+    return Model(sketch, centre, ranker.popularity(view.config, view.scale, view.platform_ctr, view.day, view.contents))
 
 
 def scores(view: View, batch: Batch) -> Array:

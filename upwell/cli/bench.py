@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import resource
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from upwell.cli.common import Json, Seed, build_world, emit, table
+from upwell.cli.common import Json, Overrides, Seed, WorldFile, build_world, emit, progress, table
+from upwell.errors import BadRequest
 
 app = typer.Typer(help="Measure. Ratios are taken side by side in one run, since machines differ and are shared.")
 
@@ -66,6 +68,55 @@ def world(
             [[k, f"{v:,.3f}" if isinstance(v, float) else str(v)] for k, v in result.items()],
         ),
     )
+
+
+@app.command(epilog="Example: upwell bench noise --seeds 6 --users 2000,4000 --days 14 --json")
+def noise(
+    seeds: Annotated[int | None, typer.Option(help="number of seeds, 0, 1, …", min=2)] = None,
+    users: Annotated[str, typer.Option(help="comma-separated numbers of users; default: the protocol's")] = "",
+    days: Annotated[int | None, typer.Option(help="days judged", min=8)] = None,
+    burn_in: Annotated[int | None, typer.Option(help="days under raw ranking before", min=0)] = None,
+    world: WorldFile = None,
+    set: Overrides = None,
+    out: Annotated[Path, typer.Option(help="folder of the runs; those found there are not run again")] = Path(
+        "out/noise"
+    ),
+    json: Json = False,
+) -> None:
+    """Half-widths of an experiment's 95% intervals, and the seeds that ±0.05 of oracle_gap_closed would take."""
+    from upwell.experiment import noise as study
+    from upwell.experiment import runner
+    from upwell.experiment.protocol import fixed
+
+    protocol = fixed()
+    try:
+        sizes = [int(word) for word in users.split(",") if word] or [protocol.users]
+    except ValueError:
+        raise BadRequest(f"--users {users}: give whole numbers such as 2000,4000") from None
+    plans = [
+        runner.Plan(
+            build_world(world, [f"sizes.contents={protocol.contents}", *(set or [])], size, None),
+            study.ARMS,
+            tuple(range(seeds or protocol.seeds)),
+            days or protocol.days,
+            protocol.burn_in if burn_in is None else burn_in,
+        )
+        for size in sizes
+    ]
+    folders = [out / str(size) for size in sizes]
+    measured: list[dict[str, Any]] = []
+    with progress("days", sum(map(runner.days_to_run, plans, folders))) as step:
+        for plan, folder in zip(plans, folders, strict=True):
+            measured.append(study.measure(plan, runner.run(plan, folder, step)))
+    rows = [
+        [
+            f"{m['users']:,}", f"{m['oracle_gap_closed']['mean']:.3f}", f"± {m['oracle_gap_closed_half_width']:.3f}",
+            f"± {m['half_width']['objective']:.4f}", f"{m['seconds_per_seed']:,.0f}", str(m["seeds_needed"]),
+        ]
+        for m in measured
+    ]  # fmt: skip
+    head = ["users", "gap closed by rules", "half-width", "objective's", "seconds a seed", "seeds for ±0.05"]
+    emit({"settings": measured, "target": study.TARGET}, json, lambda: table("noise", head, rows))
 
 
 def kernel_requests_per_second(candidates: int, slate: int, requests: int = 4_096, seconds: float = 2.0) -> float:

@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +15,7 @@ import numpy as np
 from upwell.arms.raw import raw
 from upwell.arms.registry import members
 from upwell.errors import BadRequest
-from upwell.experiment import metrics
-from upwell.experiment.stats import Interval, gap_closed, interval
+from upwell.experiment import metrics, story, traffic
 from upwell.regulator import tick
 from upwell.world import world
 from upwell.world.arm import Arm
@@ -50,12 +48,17 @@ class Run(msgspec.Struct):
     stamp: str
     member: str  # which of the arm's family it was
     seconds: float
+    burn_in_seconds: float  # 0 where another run of the seed had made the burnt-in platform
     metrics: dict[str, float]
     daily: dict[str, list[float]]
     lorenz_before: list[float]
     lorenz_after: list[float]
     tags: list[float]  # share of active users with 0, 1, 2, … tags engaged, last day
     life: dict[str, list[float]]  # quantile → impressions so far of new contents at age 0, 1, … days
+    traffic: traffic.Groups
+    outside: dict[str, float]
+    tale: story.Tale
+    births: dict[str, story.Birth]  # of raw ranking only
 
 
 def burnt_in(config: WorldConfig, seed: int, days: int, step: Step) -> WorldState:
@@ -105,7 +108,7 @@ def best_of(
         reports: list[metrics.Report] = []
         for _ in range(days):
             now, report = world.run_day(config, arm, now)
-            reports.append(world.to_host(report))
+            reports.append(world.to_host(report) | truth(now))
             step()
             if time.perf_counter() > deadline:
                 break
@@ -117,6 +120,17 @@ def best_of(
     return best
 
 
+def truth(state: WorldState) -> metrics.Report:
+    """What the day's contents are, ``[M, …]``: for reports on a run, never for an arm."""
+    contents = state.contents
+    return {
+        "log_quality": np.asarray(contents.log_quality),
+        "followers": np.asarray(contents.creator_followers[contents.creator]),
+        "tags_of": np.asarray(contents.tags),
+        "cheats_of": np.asarray(contents.clickbait | contents.bought),
+    }
+
+
 def path_of(out: Path, arm: str, seed: int) -> Path:
     return out / "runs" / f"{arm}-{seed}.json"
 
@@ -126,7 +140,12 @@ def load(plan: Plan, out: Path, arm: str, seed: int) -> Run | None:
     path = path_of(out, arm, seed)
     if not path.exists():
         return None
-    run = msgspec.json.decode(path.read_bytes(), type=Run)
+    try:
+        run = msgspec.json.decode(path.read_bytes(), type=Run)
+    except msgspec.DecodeError as error:
+        raise BadRequest(
+            f"{path}: made by another version of Upwell ({error}); give another --out or remove it"
+        ) from None
     if run.stamp != plan.stamp():
         raise BadRequest(f"{path}: made with another world, length or burn-in; give another --out or remove it")
     return run
@@ -147,93 +166,60 @@ def run(plan: Plan, out: Path, step: Step) -> list[Run]:
     runs: list[Run] = []
     for seed in plan.seeds:
         state: WorldState | None = None
-        baseline: dict[str, float] | None = None
+        first: Run | None = None  # of raw ranking, to which the others are compared
         for arm in plan.arms:
             done = load(plan, out, arm, seed)
             if done is None:
+                seconds = 0.0
                 if state is None:
+                    began = time.perf_counter()
                     state = burnt_in(plan.config, seed, plan.burn_in, step)
-                done = run_one(plan, arm, seed, state, step, baseline)
+                    seconds = time.perf_counter() - began
+                done = run_one(plan, arm, seed, state, step, first)
+                done.burn_in_seconds = seconds
                 path = path_of(out, arm, seed)
                 part = path.with_suffix(".part")
                 part.write_bytes(msgspec.json.encode(done))
                 part.replace(path)
             if arm == "raw":
-                baseline = done.metrics
+                first = done
             runs.append(done)
     return runs
 
 
-def run_one(plan: Plan, arm: str, seed: int, state: WorldState, step: Step, baseline: dict[str, float] | None) -> Run:
-    """One arm on one seed, from a burnt-in state that is left untouched."""
+def run_one(plan: Plan, arm: str, seed: int, state: WorldState, step: Step, first: Run | None) -> Run:
+    """One arm on one seed, from a burnt-in state that is left untouched; ``first`` is the seed's run of raw ranking."""
     config, began = plan.config, time.perf_counter()
-    member, reports = best_of(config, members(arm), state, plan.days, step, baseline=baseline)
+    scale = float(state.scale)
+    member, reports = best_of(config, members(arm), state, plan.days, step, baseline=first.metrics if first else None)
     tags = reports[-1]["tag_counts"]
+    found, outside = story.lives(seed, reports), traffic.outside(reports)
     return Run(
         arm=arm,
         seed=seed,
         stamp=plan.stamp(),
         member=member,
         seconds=time.perf_counter() - began,
+        burn_in_seconds=0.0,
         metrics=metrics.over(config, reports),
         daily=metrics.curves(config, reports),
         lorenz_before=metrics.lorenz(reports[0]["today"]),
         lorenz_after=metrics.lorenz(reports[-1]["today"]),
         tags=[float(v) for v in tags / max(tags.sum(), 1)],
         life=lives(reports),
+        traffic=traffic.groups(reports),
+        outside=outside,
+        tale=story.tell(found, first.births if first else {}, outside["valid_rate_everywhere"], scale),
+        births=story.births(found) if arm == "raw" else {},
     )
 
 
 def lives(reports: Sequence[metrics.Report], ages: int = 8) -> dict[str, list[float]]:
     """Impressions so far by age in days, as quantiles over the contents born in the run."""
-    levels = (10, 50, 90, 99)
+    levels = (10, 25, 50, 75, 90, 99)
     curves: dict[str, list[float]] = {str(level): [] for level in levels}
     for age in range(min(ages, len(reports))):
         pool = np.concatenate([r["stats"][:, 0][r["age_days"] == age] for r in reports[age:]])
         for level in levels:
             curves[str(level)].append(float(np.percentile(pool, level)) if len(pool) else 0.0)
     return curves
-
-
-def summarise(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
-    """Means with intervals, paired differences against raw, and the share of the oracle's gap each arm closes."""
-    by = {(run.arm, run.seed): run for run in runs}
-    names = list(runs[0].metrics)
-
-    def values(arm: str, name: str) -> np.ndarray:
-        return np.array([by[arm, seed].metrics[name] for seed in plan.seeds])
-
-    objective = {
-        arm: np.array([metrics.objective(plan.config, by[arm, s].metrics, by["raw", s].metrics) for s in plan.seeds])
-        for arm in plan.arms
-    }
-    arms = {arm: {name: interval(values(arm, name))._asdict() for name in names} for arm in plan.arms}
-    for arm in plan.arms:
-        arms[arm]["objective"] = interval(objective[arm])._asdict()
-    gaps: dict[str, dict[str, float]] = {}
-    if "oracle" in plan.arms:
-        closed: dict[str, Interval] = {
-            arm: gap_closed(objective[arm], objective["raw"], objective["oracle"]) for arm in plan.arms if arm != "raw"
-        }
-        gaps = {arm: value._asdict() for arm, value in closed.items()}
-    return {
-        "arms": arms,
-        "versus_raw": {
-            arm: {name: interval(values(arm, name) - values("raw", name))._asdict() for name in names}
-            for arm in plan.arms
-            if arm != "raw"
-        },
-        "oracle_gap_closed": gaps,
-        "oracle_beaten": [
-            f"{arm} on seed {seed}"
-            for arm in plan.arms
-            if "oracle" in plan.arms
-            for i, seed in enumerate(plan.seeds)
-            if objective[arm][i] > objective["oracle"][i]
-        ],
-        "seeds": list(plan.seeds),
-        "days": plan.days,
-        "burn_in": plan.burn_in,
-        "users": plan.config.sizes.users,
-        "contents": plan.config.sizes.contents,
-    }
