@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import typer
 from rich.markup import escape
 
-from upwell.cli.common import Json, emit, table
+from upwell.cli.common import Json, Seed, emit, table
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: upwell doctor --json")(doctor)
 
 
-def doctor(json: Json = False) -> None:
+def doctor(seed: Seed = 0, json: Json = False) -> None:
     """Say which optional parts are here, and how to get the others. Nothing is needed for the world and the demo."""
     rows = [(part, part.found()) for part in PARTS]
     result = {
