@@ -168,7 +168,8 @@ def test_without_a_story_the_page_says_so():
 def test_the_verdict_says_what_an_arm_wins_and_what_it_loses():
     plan, runs = experiment()
     result = summary.summarise(plan, runs)
-    rules, worse, *_ = report.verdict(plan, result)
+    rules, worse, *_, few = report.verdict(plan, result)
+    assert few.startswith("3 seeds are few")
     # Satisfaction weighs 0.4 and moves by 0.1 of 0.4 on seed 0; the other terms are the same.
     assert result["oracle_gap_closed"]["rules"]["mean"] == pytest.approx(0.1 / 0.4, abs=0.01)
     assert rules.startswith("rules closes 25% of the gap from raw to oracle (95% interval ")
@@ -215,11 +216,16 @@ def test_the_protocol_fills_in_what_is_not_asked_for(monkeypatch, tmp_path):
 
 
 def test_seeds_needed_by_hand():
-    # Twice as wide as wanted takes four times the seeds.
-    assert noise.seeds_needed(0.10, 4) == 16
-    assert noise.seeds_needed(0.05, 8) == 8
-    assert noise.seeds_needed(0.06, 8) == 12  # 11.52
+    # Twice as wide as wanted takes four times the seeds, and 4/3 of that for the bootstrap's bias with four.
+    assert noise.seeds_needed(0.10, 4) == 22  # 21.33
+    assert noise.seeds_needed(0.05, 101) == 103  # 102.01
+    assert noise.seeds_needed(0.06, 8) == 14  # 13.17
     assert noise.seeds_needed(0.001, 8) == 2
+
+
+def test_figures_for_people_have_no_exponents():
+    assert [report.figure(v, 2) for v in (0.0123, 9.87, 230.4, 18357.2)] == ["0.012", "9.9", "230", "18,357"]
+    assert report.figure(1338.2) == "1338"
 
 
 def test_noise_of_made_up_runs():

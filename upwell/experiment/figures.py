@@ -47,10 +47,11 @@ def curves(plan: Plan, runs: Sequence[Run]) -> go.Figure:
             days = list(range(1, values.shape[1] + 1))
             mean, low, high = np.array([interval(day) for day in values.T]).T
             if len(values) > 1:
-                band(figure, days, low, high, colour(plan, arm), 0.15, **where)
+                band(figure, days, np.maximum(low, 0.0), high, colour(plan, arm), 0.15, **where)  # none is negative
             figure.add_scatter(
-                x=days, y=mean, name=arm, line_color=colour(plan, arm), legendgroup=arm, showlegend=i == 0, **where
-            )
+                x=days, y=mean, name=arm, mode="lines", line_color=colour(plan, arm), legendgroup=arm,
+                showlegend=i == 0, **where,
+            )  # fmt: skip
     return layout(figure, 640)
 
 
@@ -84,8 +85,9 @@ def lives(plan: Plan, runs: Sequence[Run]) -> go.Figure:
         band(figure, days, level["25"], level["75"], colour(plan, arm), 0.3, **where)
         for q, dash in (("50", "solid"), ("99", "dot")):
             figure.add_scatter(
-                x=days, y=level[q], line={"color": colour(plan, arm), "dash": dash}, showlegend=False, **where
-            )
+                x=days, y=level[q], mode="lines", line={"color": colour(plan, arm), "dash": dash}, showlegend=False,
+                **where,
+            )  # fmt: skip
         figure.update_xaxes(title_text="day of life", **where)
     figure.update_yaxes(type="log")
     return layout(figure, yaxis_title="impressions so far + 1")
@@ -109,7 +111,8 @@ def traffic(plan: Plan, runs: Sequence[Run]) -> go.Figure:
         "quality": ("true quality, tenths from low to high (the world's truth)", order),
         "followers": ("the creator's followers, tenths from few to many", order),
     }
-    figure = make_subplots(rows=len(panels), cols=1, subplot_titles=[title for title, _ in panels.values()])
+    titles = [title for title, _ in panels.values()]
+    figure = make_subplots(rows=len(panels), cols=1, subplot_titles=titles, vertical_spacing=0.11)
 
     def mean(arm: str, name: str, what: str) -> np.ndarray:
         return 100 * np.mean([run.traffic[name][what] for run in of(runs, arm)], axis=0)
@@ -132,26 +135,24 @@ def traffic(plan: Plan, runs: Sequence[Run]) -> go.Figure:
 
 
 def story(life: Life, arm: str) -> go.Figure:
-    """A content day by day under the arm, and under raw ranking."""
-    figure = make_subplots(specs=[[{"secondary_y": True}]])
+    """A content day by day under the arm, and under raw ranking; below, its clicks."""
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.7, 0.3], vertical_spacing=0.06)
     days = list(range(1, len(life.organic) + 1))
     inside = [heated - outside for heated, outside in zip(life.heated, life.outside, strict=True)]
-    # Explored impressions outside count as organic in the platform's books: they stand with what is outside.
-    figure.add_bar(
-        x=days, y=[o + min(i, 0) for o, i in zip(life.organic, inside, strict=True)], name=f"{arm}: organic",
-        marker_color="#2563eb",
-    )  # fmt: skip
-    figure.add_bar(x=days, y=[max(i, 0) for i in inside], name=f"{arm}: heated, its own tags", marker_color="#fbbf24")
-    figure.add_bar(x=days, y=life.outside, name=f"{arm}: heated or explored, outside its tags", marker_color="#dc2626")
+    # Explored impressions are organic in the content's record; those outside its tags stand with what is outside.
+    bars = {
+        f"{arm}: organic": ([o + min(i, 0) for o, i in zip(life.organic, inside, strict=True)], "#2563eb"),
+        "heated, its own tags": ([max(i, 0) for i in inside], "#fbbf24"),
+        "heated or explored, outside its tags": (life.outside, "#dc2626"),
+    }
+    for name, (values, shade) in bars.items():
+        figure.add_bar(x=days, y=values, name=name, marker_color=shade, row=1, col=1)
     figure.add_scatter(
-        x=days, y=life.raw, name="raw ranking: the same content", mode="lines+markers",
-        line={"color": "#6b7280", "dash": "dot"},
+        x=days, y=life.raw, name="the same content under raw", mode="lines+markers",
+        line={"color": "#111827", "dash": "dot"}, row=1, col=1,
     )  # fmt: skip
-    figure.add_scatter(
-        x=days, y=life.clicks, name=f"{arm}: clicks (right axis)", mode="lines+markers", line_color="#059669",
-        secondary_y=True,
-    )  # fmt: skip
-    layout(figure, 460, barmode="stack", xaxis_title="day of life")
-    figure.update_yaxes(title_text="impressions", secondary_y=False)
-    figure.update_yaxes(title_text="clicks", secondary_y=True, rangemode="tozero", showgrid=False)
-    return figure
+    figure.add_bar(x=days, y=life.clicks, name="clicks", marker_color="#059669", row=2, col=1)
+    figure.update_yaxes(title_text="impressions", row=1, col=1)
+    figure.update_yaxes(title_text="clicks", row=2, col=1)
+    figure.update_xaxes(title_text="day of life", row=2, col=1)
+    return layout(figure, 560, barmode="stack", legend_traceorder="normal")

@@ -52,7 +52,7 @@ def section(title: str, caption: str, *content: str | go.Figure) -> str:
             item
             if isinstance(item, str)
             else item.to_html(
-                full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}
+                full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True}
             )
         )
     return "".join(parts)
@@ -77,6 +77,7 @@ def band(
     figure.add_scatter(
         x=[*x, *x[::-1]],
         y=[*low, *high[::-1]],
+        mode="lines",
         fill="toself",
         fillcolor=colour,
         opacity=strength,

@@ -20,11 +20,15 @@ LOWER = ("top100_share", "exposure_gini", "creator_churn")
 """What is better higher, and lower. The other metrics are costs or shares, neither good nor bad in themselves."""
 
 
+FEW = 6
+"""Seeds below which percentile-bootstrap intervals are much too narrow: of 3 seeds there are 10 resamples."""
+
+
 def write_report(plan: Plan, runs: Sequence[Run], result: dict[str, Any], path: Path) -> None:
     """Write the page to ``path``; it needs no network."""
     seeds = len(result["seeds"])
     parts = [
-        f"<h1>{page.text(plan.config.name)}</h1>",
+        f"<h1>Experiment: {page.text(plan.config.name)}</h1>",
         page.paragraph(
             f"{result['users']:,} users, {result['contents']:,} contents, {result['days']} days after "
             f"{result['burn_in']} days of raw ranking, {seeds} seed{'s' * (seeds > 1)}."
@@ -32,7 +36,11 @@ def write_report(plan: Plan, runs: Sequence[Run], result: dict[str, Any], path: 
         page.box("verdict", verdict(plan, result)),
         page.box("warning", warnings(result)),
         "<h2>Results</h2>",
-        page.paragraph("Mean ± half of the 95% interval over seeds. Bold: the paired difference from raw excludes 0."),
+        page.paragraph(
+            "Mean ± half of the 95% interval over seeds. Bold: the interval of the paired difference from raw excludes "
+            "0. The objective is the goal's weighted sum of true satisfaction, revenue after heating over raw's, and "
+            "the mean of 7-day retention, interest diversity and cold-start success."
+        ),
         metric_table(plan, result),
         gap_table(result),
         page.section(
@@ -92,6 +100,10 @@ def verdict(plan: Plan, result: dict[str, Any]) -> list[str]:
         if seeds > 1:
             lines.append(f"{arm} does worse than raw on {', '.join(worse)}." if worse else
                          f"{arm} does worse than raw on no outcome, as far as the intervals tell.")  # fmt: skip
+    if 1 < seeds < FEW:
+        lines.append(
+            f"{seeds} seeds are few: the bootstrap's intervals of the gap are too narrow then. Judge by the objective."
+        )
     return lines
 
 
@@ -125,7 +137,7 @@ def metric_table(plan: Plan, result: dict[str, Any]) -> str:
         + "".join(f"<th>{page.text(a)}</th>" for a in plan.arms)
         + "</tr>"
     ]
-    for name in result["arms"]["raw"]:
+    for name in sorted(result["arms"]["raw"], key=lambda name: name != "objective"):
         cells = [f"<td>{name}</td>"]
         for arm in plan.arms:
             value = result["arms"][arm][name]
@@ -142,7 +154,7 @@ def metric_table(plan: Plan, result: dict[str, Any]) -> str:
 
 def figure(value: float, digits: int = 4) -> str:
     """A number for people: no exponents."""
-    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.{digits}g}"
+    return f"{value:,.0f}" if abs(value) >= 10.0**digits else f"{value:.{digits}g}"
 
 
 def gap_table(result: dict[str, Any]) -> str:
