@@ -40,6 +40,17 @@ class Exploration(NamedTuple):
     u_which: Array  # f32 [..., R, E, C], uniforms
 
 
+class Question(NamedTuple):
+    """All that ``build`` decides from: with it a slate is built again, bit for bit."""
+
+    ids: Array
+    scores: Array
+    blocked: Array
+    grants: Grants | None = None
+    slots: Array | None = None
+    exploration: Exploration | None = None
+
+
 def heated_places(size: int) -> tuple[int, ...]:
     """Places of heated contents: max(1, floor(0.2 size)) of them, never the first of a slate of two or more."""
     count = max(1, size // 5)
