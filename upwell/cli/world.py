@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,6 @@ from upwell.cli.common import (
     stderr,
     table,
 )  # fmt: skip
-from upwell.errors import BadRequest
 
 HEADLINE = (
     "new_content_ctr", "interest_tags", "cold_start_success", "d1_retention", "d7_retention", "top100_share",
@@ -127,7 +127,9 @@ def demo(
 
 
 def calibrate(
-    dataset: Annotated[Path | None, typer.Argument(help="imported data set (not yet: see --targets)")] = None,
+    dataset: Annotated[
+        Path | None, typer.Argument(help="imported data set, or a JSON file of published aggregates, to fit to")
+    ] = None,
     targets: Annotated[
         Path | None, typer.Option(help="TOML: [metric] value, weight, upper; default: the reference column")
     ] = None,
@@ -135,18 +137,27 @@ def calibrate(
     set: Overrides = None,
     generations: Annotated[int, typer.Option(help="generations of the search; 0 only measures", min=0)] = 15,
     days: Annotated[int, typer.Option(help="days of burn-in", min=12)] = 35,
+    population: Annotated[int, typer.Option(help="worlds a generation", min=4)] = 12,
     out: Annotated[Path | None, typer.Option(help="where to write the fitted world")] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Fit the world's free parameters to what is known of the raw ranking. No other arm is ever run."""
-    if dataset is not None:
-        raise BadRequest(f"{dataset}: fitting to an imported data set is not there yet; give --targets FILE")
+    """Fit the world's free parameters to what is known of the raw ranking. No other arm is ever run.
+
+    A search that was cut off goes on where it stopped when it is given the same --out.
+    """
     from upwell.logs import calibrate as fitting
+    from upwell.logs import targets as known
     from upwell.world.config import to_toml
 
     config = build_world(world, set, None, None)
-    wanted = fitting.load_targets(targets) if targets else fitting.REFERENCE
+    wanted = known.load_targets(targets) if targets else known.REFERENCE
+    direct: dict[str, float] = {}
+    if dataset is not None:
+        told = known.read_marginals(dataset)
+        direct = known.direct(told)
+        wanted = known.load_targets(targets) if targets else known.searched(told)
+        config = replace(config.override(direct), name=dataset.stem)
     began = time.perf_counter()
 
     def note(generation: int, best: float, _: object) -> None:
@@ -155,22 +166,28 @@ def calibrate(
         stderr.print(f"generation {generation + 1}/{generations}: loss {best:.3f}, about {left:.0f} s left")
 
     if generations:
-        config, fitted = fitting.fit(config, wanted, generations=generations, days=days, seed=seed, report=note)
+        config, fitted = fitting.fit(
+            config, wanted, generations=generations, population=population, days=days, seed=seed, report=note,
+            journal=out.with_suffix(".journal.jsonl") if out else None,
+        )  # fmt: skip
     else:
-        fitted = fitting.live(config, seed, days)
+        fitted = fitting.measure(config, range(seed, seed + 4), days)
     rows = {
         name: {"target": t.value, "fitted": fitted[name], "relative_error": t.error(fitted[name])}
         for name, t in wanted.items()
     }
     if out:
+        source = f" {dataset.name}" if dataset else ""
+        made_by = f"Made by `upwell calibrate{source} --generations {generations} --days {days} --seed {seed}`."
         temporary = out.with_suffix(".part")
         temporary.write_text(
-            to_toml(config, f"Made by `upwell calibrate --generations {generations} --days {days} --seed {seed}`."),
+            to_toml(config, made_by),
             encoding="utf-8",
         )
         temporary.replace(out)
     result: dict[str, Any] = {
         "targets": rows,
+        "direct": direct,
         "world": str(out) if out else None,
         "seconds": time.perf_counter() - began,
     }

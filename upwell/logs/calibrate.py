@@ -9,22 +9,20 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import tomllib
+import warnings
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import cma
 import msgspec
 import numpy as np
 
 from upwell.arms.raw import raw
-from upwell.errors import BadRequest
 from upwell.experiment import metrics
+from upwell.logs.targets import Target
 from upwell.world import world
 from upwell.world.config import WorldConfig, flatten, to_toml
 
@@ -50,46 +48,6 @@ FREE: dict[str, tuple[float, float]] = {
     "activity.active": (-2.0, 2.0),
 }
 """Fitted parameters and their bounds. Watch time and GMV are linear in ``passive_s`` and ``price``: see ``SOLVED``."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A figure to reach. ``upper``: anything below is as good."""
-
-    value: float
-    weight: float = 1.0
-    upper: bool = False
-
-    def error(self, fitted: float) -> float:
-        """Relative error; 0 for a one-sided target that is met."""
-        if self.upper and fitted <= self.value:
-            return 0.0
-        return fitted / self.value - 1.0
-
-
-REFERENCE: dict[str, Target] = {
-    "healthy_interest_tags": Target(23.0, 2.0),
-    "interest_tags": Target(7.0, 2.0),
-    "new_content_ctr": Target(0.008, 2.0),
-    "cold_start_success": Target(0.12, 1.0),
-    "d1_retention": Target(0.58, 3.0),
-    "top100_share": Target(0.70, 2.0),
-    "mid_tail_ctr": Target(0.003, 0.5, upper=True),
-    "watch_minutes_per_dau": Target(24.0),
-    "gmv_per_dau": Target(0.568),
-}
-"""The raw-ranking column of the reference platform: 2.84 million yuan a day over 5 million daily users is 0.568."""
-
-
-def load_targets(path: Path) -> dict[str, Target]:
-    """Targets from TOML: ``[name] value, weight, upper``. Raises BadRequest."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {name: Target(**table) for name, table in document.items()}
-    except FileNotFoundError:
-        raise BadRequest(f"{path}: no such targets file") from None
-    except (tomllib.TOMLDecodeError, TypeError) as error:
-        raise BadRequest(f"{path}: targets need [name] with value, weight, upper: {error}") from None
 
 
 def live(config: WorldConfig, seed: int, days: int) -> dict[str, float]:
@@ -199,6 +157,9 @@ def fit(
     Each generation lives on a seed of its own, so that the search cannot fit one platform's luck; its centre
     averages that luck out, where its best point would collect it.
     """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Could not import matplotlib")  # we draw our own plots
+        import cma
     options: Any = {"bounds": [0, 1], "popsize": population, "seed": seed + 1, "verbose": -9}
     search = cma.CMAEvolutionStrategy(encode(start), step, options)
     book = Journal(journal)
