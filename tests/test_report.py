@@ -247,6 +247,15 @@ def test_narration_keeps_to_the_record():
     assert "合计曝光 94 次（其中加热 15 次），点击 26 次" in chinese
 
 
+def test_an_effect_that_is_not_there_is_not_claimed():
+    said = disease.effect("tags", {"mean": -0.1, "low": -0.5, "high": 0.3})
+    assert said == (
+        "Feedback changes tags by -0.1, last 7 days (95% interval -0.5 to +0.3): not to be told from no effect."
+    )
+    assert "no interval" in disease.effect("tags", {"mean": -0.1, "low": -np.inf, "high": np.inf})
+    assert "told" not in disease.effect("tags", {"mean": -2.0, "low": -3.0, "high": -1.0})
+
+
 @pytest.mark.slow
 def test_the_platform_falls_ill_by_feedback_alone(tmp_path):
     config = reference_world().override(TINY | {"ranker.learns_from_day": 2.0})
@@ -256,6 +265,9 @@ def test_the_platform_falls_ill_by_feedback_alone(tmp_path):
         assert ill[key][:2] == pytest.approx(well[key][:2]), "the same platform until the ranker learns"
     assert ill["top100_share"][-1] > well["top100_share"][-1] + 0.1
     assert result["feedback"]["lorenz_last"][50] < result["no_feedback"]["lorenz_last"][50]
+    assert result["difference"]["top100_share"]["mean"] == pytest.approx(
+        np.mean(ill["top100_share"][-7:]) - np.mean(well["top100_share"][-7:])
+    )
     disease.write_page(config, result, tmp_path / "disease.html")
     page = (tmp_path / "disease.html").read_text(encoding="utf-8").replace(get_plotlyjs(), "")
     assert not re.search(r"(src|href)\s*=|@import|url\(", page)

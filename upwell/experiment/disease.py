@@ -1,8 +1,6 @@
-"""The Matthew effect, shown: the same young platform under a ranker that learns from what it showed, and one that
-does not.
+"""What feedback does: the same young platform under a ranker that learns from what it showed, and one that does not.
 
-Both start healthy, from the same seed. With feedback the few take ever more of the exposure and users engage fewer
-tags; without it they do not: the disease is the feedback's, not the world's.
+Both start healthy, from the same seed. What they have in common is the world's doing; what differs, the feedback's.
 """
 
 from __future__ import annotations
@@ -17,11 +15,14 @@ from plotly.subplots import make_subplots
 
 from upwell.arms.raw import raw
 from upwell.experiment import metrics, page
+from upwell.experiment.stats import interval
 from upwell.world import world
 from upwell.world.config import WorldConfig
 
 SHOWN = {"interest_tags": "tags a user engages in 7 days", "top100_share": "exposure of the top 100 contents"}
 KEPT = (*SHOWN, "exposure_gini", "ctr", "d7_retention", "satisfaction_mean")
+LATE = 7
+"""Days at the end that are compared."""
 COLOUR = {"feedback": "#b91c1c", "no_feedback": "#059669"}
 SAID = {"feedback": "the ranker learns from what it showed", "no_feedback": "the ranker does not learn"}
 
@@ -31,7 +32,8 @@ def run(config: WorldConfig, seeds: int, days: int, step: Callable[[], None]) ->
 
     Returns:
         {"feedback", "no_feedback"} → {"daily": metric → mean over seeds, one a day; "by_seed": metric →
-        ``[seeds, days]``; "lorenz_first", "lorenz_last": cumulative exposure of the poorest 0, 1, … 100%}.
+        ``[seeds, days]``; "lorenz_first", "lorenz_last": cumulative exposure of the poorest 0, 1, … 100%}; and
+        "difference" → metric → what feedback changed, mean of the last days, with its 95% interval over seeds.
     """
     result: dict[str, Any] = {}
     for name, feedback in (("feedback", config.ranker.feedback or 1.0), ("no_feedback", 0.0)):
@@ -56,7 +58,25 @@ def run(config: WorldConfig, seeds: int, days: int, step: Callable[[], None]) ->
             "lorenz_first": first.tolist(),
             "lorenz_last": last.tolist(),
         }
+    result["difference"] = {
+        key: interval(late(result["feedback"], key) - late(result["no_feedback"], key))._asdict() for key in KEPT
+    }
     return result
+
+
+def late(lived: dict[str, Any], key: str) -> np.ndarray:
+    """Mean of the last days ``[seeds]``."""
+    return np.array(lived["by_seed"][key])[:, -LATE:].mean(1)
+
+
+def effect(name: str, difference: dict[str, float]) -> str:
+    """What feedback did to a metric, as far as the seeds tell."""
+    low, high = difference["low"], difference["high"]
+    said = f"Feedback changes {name} by {difference['mean']:+.3g}, last {LATE} days"
+    if not np.isfinite(low):
+        return f"{said} (one seed: no interval)."
+    told = "" if low > 0.0 or high < 0.0 else ": not to be told from no effect"
+    return f"{said} (95% interval {low:+.3g} to {high:+.3g}){told}."
 
 
 def write_page(config: WorldConfig, result: dict[str, Any], path: Path) -> None:
@@ -70,11 +90,12 @@ def write_page(config: WorldConfig, result: dict[str, Any], path: Path) -> None:
         f"{result[name]['daily']['top100_share'][0]:.0%} to {result[name]['daily']['top100_share'][-1]:.0%}."
         for name in SAID
     ]
+    said += [effect(name, result["difference"][key]) for key, name in SHOWN.items()]
     parts = [
-        f"<h1>{page.text(config.name)}: how the ranker makes the rich richer</h1>",
+        f"<h1>{page.text(config.name)}: what the ranker's feedback does</h1>",
         page.paragraph(
             f"{config.sizes.users:,} users, {config.sizes.contents:,} contents, {days} days from a healthy start, "
-            f"{seeds} seed{'s' * (seeds > 1)}, raw ranking; the one difference is `ranker.feedback`."
+            f"{seeds} seed{'s' * (seeds > 1)}, raw ranking; the one difference is ranker.feedback."
         ),
         page.box("verdict", said),
         page.section(
