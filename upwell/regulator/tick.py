@@ -75,8 +75,9 @@ def allocate(
     that the morning does not spend it; discretionary grants shrink with the throttle.
 
     Money: the reserve is the reference price, dearer near the cap. A bid ranks (as part of the arm's score) and bounds:
-    who bids below the reserve is not served, and nobody pays more than they bid. Contents owed a chance get it at their
-    own bid, however low. The rest pay the clearing price, less a discount for strong evidence.
+    who bids below the reserve is not served, and nobody pays more than they bid. The rest pay the clearing price, less
+    a discount for strong evidence. Contents owed a chance are never priced out of it: they pay their own bid, however
+    low, and at most the reserve and what their budget can pay for one chance.
 
     Args:
         owed: bool ``[M]``, owed a heating chance.
@@ -102,5 +103,6 @@ def allocate(
     payable = xp.minimum(wanted, books.budget // pricing.bill(xp, reserve, bid, nothing))
     clearing = pricing.clearing_price(xp, payable[order], bid[order], books.pool, reserve)
     off = pricing.discount(xp, nothing if requests.discount is None else requests.discount, quality, share, cap)
-    books, _ = ledger.grant(xp, books, wanted, pricing.bill(xp, clearing, bid, off), order)
+    limit = xp.minimum(xp.minimum(bid, reserve), xp.floor(books.budget / xp.maximum(chance, 1.0)))
+    books, _ = ledger.grant(xp, books, wanted, pricing.bill(xp, clearing, xp.where(owed, limit, bid), off), order)
     return state._replace(ledger=books._replace(pool=books.pool + held_back))
