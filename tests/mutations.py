@@ -1,0 +1,217 @@
+"""Turns each guard off in a copy of the package and sees which test notices. Run by hand: `python tests/mutations.py`.
+
+A guard that no test misses is a guard that nobody would miss. Each mutation is a text substitution that must match
+exactly once; the named test must pass on the untouched copy and fail on the mutated one. The working tree is never
+written to. Give words to run only the mutations whose name holds one of them. Exit code 1 when a mutation survives.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+
+
+class Mutation(NamedTuple):
+    guard: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+R, W = "upwell/regulator/", "upwell/world/"
+INVARIANTS = "tests/test_invariants.py::"
+MUTATIONS = (
+    Mutation(
+        "cap price: never rises", R + "guards.py",
+        "return 1.0 + xp.maximum(load - 0.5, 0.0) / (1.0 - load)", "return 1.0 + 0.0 * load",
+        "tests/test_pricing.py::test_near_the_cap_the_reserve_rises_and_only_evidence_makes_it_cheaper",
+    ),
+    Mutation(
+        "bid: does not bound the price", R + "pricing.py",
+        "xp.minimum(clearing, bid)", "(clearing + 0.0 * bid)",
+        "tests/test_pricing.py::test_no_tick_overspends_or_bills_above_the_bid",
+    ),
+    Mutation(
+        "reserve: bids below it are served", R + "tick.py",
+        "xp.where(bid >= reserve, requests.impressions * state.throttle, 0.0)",
+        "requests.impressions * state.throttle",
+        "tests/test_pricing.py::test_who_bids_below_the_reserve_is_not_served_but_a_chance_is_given_at_the_bid",
+    ),
+    Mutation(
+        "discount: not forced near the cap", R + "pricing.py",
+        "xp.where(heated_share >= NEAR_CAP * cap, 1.0, xp.clip(asked, 0.0, 1.0))", "xp.clip(asked, 0.0, 1.0)",
+        "tests/test_pricing.py::test_near_the_cap_discounts_are_forced",
+    ),
+    Mutation(
+        "window cap: always room", R + "guards.py",
+        "xp.maximum(xp.floor(cap * (impressions + coming)) - heated, 0)", "(0 * impressions + coming)",
+        INVARIANTS + "test_the_window_holds_whatever_comes_in_whatever_order",
+    ),
+    Mutation(
+        "window cap: not within a batch", R + "guards.py",
+        "xp.clip(left - before, 0, flat)", "flat * (left > 0)",
+        INVARIANTS + "test_the_window_holds_whatever_comes_in_whatever_order",
+    ),
+    Mutation(
+        "window cap: not asked by the world", W + "serve.py",
+        "slots = guards.within_window(jnp, wanted, left)", "slots = wanted + 0 * left",
+        INVARIANTS + "test_heated_share_stays_within_the_cap_in_every_slate_and_at_every_moment_of_an_hour[greedy]",
+    ),
+    Mutation(
+        "per-slate slots: not counted", R + "slate.py",
+        " & (slots > h)[..., None]", "",
+        "tests/test_slate.py::test_heated_places_hold_grants_within_slots_and_leases",
+    ),
+    Mutation(
+        "lease: not counted", R + "slate.py",
+        "pick = pick & (before + used[..., None, :] < grants.lease[..., None, :])", "pick = pick & (before >= 0)",
+        "tests/test_slate.py::test_heated_places_hold_grants_within_slots_and_leases",
+    ),
+    Mutation(
+        "protection: the new are explored on", R + "guards.py",
+        "(day - created_day >= protection_days) & ~in_holdout", "(day >= created_day) & ~in_holdout",
+        "tests/test_guards.py::test_new_users_and_the_holdout_are_not_explored_on",
+    ),
+    Mutation(
+        "protection: not asked by the world", W + "serve.py",
+        "jnp.where(protected | ~moment.present, 0.0,", "jnp.where(~moment.present, 0.0,",
+        INVARIANTS + "test_new_users_and_the_holdout_are_left_alone[greedy]",
+    ),
+    Mutation(
+        "holdout: heated", W + "serve.py",
+        "moment.present & ~held_out, len(", "moment.present, len(",
+        INVARIANTS + "test_new_users_and_the_holdout_are_left_alone[greedy]",
+    ),
+    Mutation(
+        "chance: nobody is owed one", R + "guards.py",
+        "(heated < chance * scale)", "(heated < 0)",
+        INVARIANTS + "test_four_in_five_new_contents_get_their_chance[greedy]",
+    ),
+    Mutation(
+        "chance: not first in the queue", R + "tick.py",
+        "xp.where(owed, 2.0 + quality, xp.clip(requests.score, 0.0, 1.0))", "xp.clip(requests.score, 0.0, 1.0)",
+        INVARIANTS + "test_chances_come_before_whatever_the_arm_wants",
+    ),
+    Mutation(
+        "chance: throttled", R + "tick.py",
+        "xp.where(owed, xp.maximum(asked, chance), asked)",
+        "xp.where(owed, xp.maximum(asked, chance * state.throttle), asked)",
+        INVARIANTS + "test_the_throttle_shrinks_grants_but_never_the_chance",
+    ),
+    Mutation(
+        "chance: priced out", R + "tick.py",
+        "xp.where(owed, limit, bid), off)", "bid + 0.0 * limit, off)",
+        INVARIANTS + "test_no_bid_prices_new_contents_out_of_their_chance",
+    ),
+    Mutation(
+        "throttle: never engages", R + "guards.py",
+        "xp.where(enough & (loss - error > limit), factor * 0.75, factor * 1.1)", "factor * 1.1 + 0.0 * error",
+        "tests/test_guards.py::test_throttle_falls_on_a_loss_beyond_the_limit_and_recovers",
+    ),
+    Mutation(
+        "throttle: not asked by the world", W + "serve.py",
+        "probability * regulator.throttle", "probability",
+        INVARIANTS + "test_exploration_that_hurts_throttles_itself_and_recovers",
+    ),
+    Mutation(
+        "cheat: never proven", R + "guards.py",
+        "(clicks >= 10.0) & (upper < 0.35)", "(clicks < 0.0) & (upper < 0.35)",
+        "tests/test_guards.py::test_bought_clicks_are_proven_and_honest_ones_are_not",
+    ),
+    Mutation(
+        "cheat: keeps its grant", R + "tick.py",
+        "requests.give_up | state.cheat, state.cheat", "requests.give_up, state.cheat",
+        INVARIANTS + "test_a_content_proven_a_cheat_while_granted_gives_everything_back",
+    ),
+    Mutation(
+        "cheat: keeps its budget", R + "ledger.py",
+        "xp.where(forfeit, 0, ledger.budget + back * ledger.price)", "ledger.budget + back * ledger.price",
+        INVARIANTS + "test_a_content_proven_a_cheat_while_granted_gives_everything_back",
+    ),
+    Mutation(
+        "ledger: grants what cannot be paid", R + "ledger.py",
+        "xp.minimum(xp.maximum(wanted, 0), affordable)", "xp.maximum(wanted, 0 * affordable)",
+        "tests/test_ledger.py::test_a_content_cannot_pay_more_than_its_budget",
+    ),
+    Mutation(
+        "ledger: grants twice", R + "ledger.py",
+        "xp.where(ledger.outstanding > 0, 0, xp.minimum(xp.maximum(wanted, 0), affordable))",
+        "xp.minimum(xp.maximum(wanted, 0), affordable)",
+        "tests/test_ledger.py::TestBooks",
+    ),
+    Mutation(
+        "ledger: grants past the pool", R + "ledger.py",
+        "served = xp.minimum(queue, left)", "served = xp.minimum(queue, queue + left)",
+        "tests/test_ledger.py::test_the_first_in_order_is_served_first_and_the_pool_binds",
+    ),
+    Mutation(
+        "ledger: spends what is not outstanding", R + "ledger.py",
+        "xp.minimum(shown.astype(xp.int32), ledger.outstanding)", "shown.astype(xp.int32)",
+        "tests/test_ledger.py::TestBooks",
+    ),
+    Mutation(
+        "propensity: no floor", R + "slate.py",
+        "mixed = (1.0 - floor) * share + floor * uniform", "mixed = share + 0.0 * uniform",
+        "tests/test_slate.py::test_explored_propensities_never_fall_below_the_floor",
+    ),
+    Mutation(
+        "propensity: of the draw alone", R + "slate.py",
+        "xp.where(explored, p * probability, 1.0 - p)", "xp.where(explored, probability, 1.0 - p)",
+        INVARIANTS + "test_chances_of_all_picks_add_up_to_one_at_each_explored_place",
+    ),
+)  # fmt: skip
+
+
+def passes(copy: Path, *tests: str) -> bool:
+    """Whether tests pass in a copy of the repository."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests],
+        cwd=copy, env=os.environ | {"PYTHONPATH": str(copy)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode not in (0, 1):  # neither passed nor failed: nothing was collected, say
+        raise SystemExit(f"{tests}: pytest ended with {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.returncode == 0
+
+
+def survives(copy: Path, mutation: Mutation) -> bool:
+    """Whether the named test fails to notice the mutation; the copy is restored."""
+    path = copy / mutation.file
+    text = path.read_text(encoding="utf-8")
+    if text.count(mutation.old) != 1:
+        raise SystemExit(f"{mutation.guard}: {mutation.file} holds the text {text.count(mutation.old)} times, not once")
+    path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+    try:
+        return passes(copy, mutation.test)
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    chosen = [m for m in MUTATIONS if not words or any(word in m.guard for word in words)]
+    alive: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("upwell", "tests", "worlds"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        if not passes(copy, *sorted({m.test for m in chosen})):
+            raise SystemExit("some of the tests fail before any mutation: run them first")
+        for mutation in chosen:
+            lives = survives(copy, mutation)
+            alive += [mutation.guard] * lives
+            print(f"{'SURVIVES' if lives else 'caught':9} {mutation.guard:40} {mutation.test}", flush=True)
+    print(f"{len(chosen) - len(alive)} of {len(chosen)} mutations caught")
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
