@@ -63,7 +63,7 @@ MUTATIONS = (
     Mutation(
         "window cap: not asked by the world", W + "serve.py",
         "slots = guards.within_window(jnp, wanted, left)", "slots = wanted + 0 * left",
-        INVARIANTS + "test_heated_share_stays_within_the_cap_in_every_slate_and_at_every_moment_of_an_hour[greedy]",
+        INVARIANTS + "test_every_arm_keeps_the_invariants[greedy]",
     ),
     Mutation(
         "per-slate slots: not counted", R + "slate.py",
@@ -83,12 +83,12 @@ MUTATIONS = (
     Mutation(
         "protection: not asked by the world", W + "serve.py",
         "jnp.where(protected | ~moment.present, 0.0,", "jnp.where(~moment.present, 0.0,",
-        INVARIANTS + "test_new_users_and_the_holdout_are_left_alone[greedy]",
+        INVARIANTS + "test_every_arm_keeps_the_invariants[greedy]",
     ),
     Mutation(
         "holdout: heated", W + "serve.py",
         "moment.present & ~held_out, len(", "moment.present, len(",
-        INVARIANTS + "test_new_users_and_the_holdout_are_left_alone[greedy]",
+        INVARIANTS + "test_every_arm_keeps_the_invariants[greedy]",
     ),
     Mutation(
         "chance: nobody is owed one", R + "guards.py",

@@ -12,6 +12,7 @@ from upwell.errors import BadRequest
 from upwell.world import envs, gauges, world
 from upwell.world.config import reference_world, to_toml
 
+pytestmark = pytest.mark.slow
 SMALL = reference_world().override(
     {"sizes.users": 400, "sizes.contents": 600, "sizes.creators": 60, "sizes.segments": 2}
 )

@@ -93,6 +93,7 @@ def test_reasons_of_an_explorable_place_kept_from_a_new_user():
     assert tuple(kept) == slate.explored_places(10)
 
 
+@pytest.mark.slow
 def test_the_day_in_ticks_is_the_day(start, day):
     last, _ = day
     state, report = world.finish_day(SMALL, last)
@@ -104,6 +105,7 @@ def test_the_day_in_ticks_is_the_day(start, day):
         np.testing.assert_array_equal(report[name], its_report[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_numpy_builds_every_logged_slate_again(day):
     """The world decides in JAX; the same question in NumPy gives the same slates, content by content."""
     many = kinds = 0
@@ -119,6 +121,7 @@ def test_numpy_builds_every_logged_slate_again(day):
     assert kinds == 0b111  # organic, explored and heated places were all among them
 
 
+@pytest.mark.slow
 def test_contributions_add_up_to_the_logit_exactly(day):
     for told in day[1]:
         logit, named = told.explanation.logit, told.explanation.contributions
@@ -131,6 +134,7 @@ def test_contributions_add_up_to_the_logit_exactly(day):
         assert any((named[name] != 0).any() for named in shown), name
 
 
+@pytest.mark.slow
 def test_reasons_agree_with_what_was_shown(day):
     for told in day[1]:
         for at in zip(*np.nonzero(told.present), strict=True):
@@ -140,6 +144,7 @@ def test_reasons_agree_with_what_was_shown(day):
                 assert codes[0].split(":")[0] == ("ranker", "explored", "heated")[kind]
 
 
+@pytest.mark.slow
 def test_decisions_are_written_once_and_the_same(start, tmp_path):
     one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
     written = decisions.write_last_day(SMALL, rules, start, 1, one, share=0.1)

@@ -5,7 +5,7 @@ whatever an arm learns, it cannot be worse. ``tests/mutations.py`` turns each gu
 """
 
 from collections import defaultdict
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 
 import jax
@@ -66,19 +66,14 @@ def morning() -> world.WorldState:
     return envs.burnt_in(SMALL, 3, 10)
 
 
-@cache
+@lru_cache(maxsize=1)
 def lived(arm: Arm) -> list[tuple[world.Day, decisions.Line]]:
     """A day under an arm, after a day to warm up."""
     *_, (last, _) = decisions.ticks(SMALL, arm, morning())
     return list(decisions.ticks(SMALL, arm, jax.jit(world.finish_day)(SMALL, last)[0]))
 
 
-@pytest.fixture(params=EVERY, ids=lambda arm: arm.name)
-def arm(request) -> Arm:
-    return request.param
-
-
-def test_heated_share_stays_within_the_cap_in_every_slate_and_at_every_moment_of_an_hour(arm):
+def heated_share_stays_within_the_cap_in_every_slate_and_at_every_moment_of_an_hour(arm: Arm) -> None:
     shown, heated = defaultdict(int), defaultdict(int)
     for _, told in lived(arm):
         here = (told.picked.kind == slate.HEATED) & told.present[..., None]
@@ -90,7 +85,7 @@ def test_heated_share_stays_within_the_cap_in_every_slate_and_at_every_moment_of
     assert (sum(heated.values()) > 0) == (arm.requests is not None)
 
 
-def test_new_users_and_the_holdout_are_left_alone(arm):
+def new_users_and_the_holdout_are_left_alone(arm: Arm) -> None:
     new = held = 0
     for day, told in lived(arm):
         young = int(day.state.day) - told.created_day < SMALL.heating.protection_days
@@ -103,7 +98,7 @@ def test_new_users_and_the_holdout_are_left_alone(arm):
     assert held > 0
 
 
-def test_the_ledger_balances_after_every_tick_and_is_paid_for_what_was_shown(arm):
+def the_ledger_balances_after_every_tick_and_is_paid_for_what_was_shown(arm: Arm) -> None:
     spent = 0
     for day, told in lived(arm):
         books = jax.tree.map(np.asarray, day.state.regulator.ledger)
@@ -114,7 +109,7 @@ def test_the_ledger_balances_after_every_tick_and_is_paid_for_what_was_shown(arm
         assert total <= SMALL.heating.pool * 500.0 * float(day.state.scale) * SMALL.sizes.contents + 1
 
 
-def test_proven_cheats_get_nothing_and_have_nothing(arm):
+def proven_cheats_get_nothing_and_have_nothing(arm: Arm) -> None:
     proven = 0
     for day, told in lived(arm):
         assert not ((told.picked.kind == slate.HEATED) & told.cheat & told.present[..., None]).any()
@@ -125,7 +120,7 @@ def test_proven_cheats_get_nothing_and_have_nothing(arm):
     assert (proven > 0) == (arm.requests is not None)
 
 
-def test_every_propensity_is_a_probability_and_chance_never_vanishes(arm):
+def every_propensity_is_a_probability_and_chance_never_vanishes(arm: Arm) -> None:
     for _, told in lived(arm):
         picked, asked = told.picked, told.question
         assert ((picked.propensity > 0) & (picked.propensity <= 1)).all()
@@ -139,13 +134,26 @@ def test_every_propensity_is_a_probability_and_chance_never_vanishes(arm):
         assert (picked.propensity >= least)[explored].all()
 
 
-def test_the_same_seed_gives_the_same_slates(arm):
+def the_same_seed_gives_the_same_slates(arm: Arm) -> None:
     again = islice(decisions.ticks(SMALL, arm, morning()), 12)
     for (_, one), (_, two) in zip(again, islice(decisions.ticks(SMALL, arm, morning()), 12), strict=True):
         for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", EVERY, ids=lambda arm: arm.name)
+def test_every_arm_keeps_the_invariants(arm):
+    """In one test, so that workers who share the tests compile each arm once."""
+    heated_share_stays_within_the_cap_in_every_slate_and_at_every_moment_of_an_hour(arm)
+    new_users_and_the_holdout_are_left_alone(arm)
+    the_ledger_balances_after_every_tick_and_is_paid_for_what_was_shown(arm)
+    proven_cheats_get_nothing_and_have_nothing(arm)
+    every_propensity_is_a_probability_and_chance_never_vanishes(arm)
+    the_same_seed_gives_the_same_slates(arm)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", [rules, greedy], ids=lambda arm: arm.name)
 def test_four_in_five_new_contents_get_their_chance(arm):
     state = jax.tree.map(jnp.copy, morning())
@@ -158,6 +166,7 @@ def test_four_in_five_new_contents_get_their_chance(arm):
     assert chances / graduates >= SMALL.heating.chance_share
 
 
+@pytest.mark.slow
 def test_exploration_that_hurts_throttles_itself_and_recovers():
     state = jax.tree.map(jnp.copy, morning())
     throttle, explored, loss = [], [], []
