@@ -102,9 +102,13 @@ MUTATIONS = (
     ),
     Mutation(
         "chance: throttled", R + "tick.py",
-        "xp.where(owed, xp.maximum(asked, chance), asked)",
-        "xp.where(owed, xp.maximum(asked, chance * state.throttle), asked)",
+        "xp.where(owed, chance, asked)", "xp.where(owed, chance * state.throttle, asked)",
         INVARIANTS + "test_the_throttle_shrinks_grants_but_never_the_chance",
+    ),
+    Mutation(
+        "chance: given up by the arm", R + "tick.py",
+        "(requests.give_up & ~owed)", "requests.give_up",
+        INVARIANTS + "test_no_arm_gives_up_on_a_chance_that_is_owed",
     ),
     Mutation(
         "chance: priced out", R + "tick.py",

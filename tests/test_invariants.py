@@ -31,6 +31,8 @@ SMALL = reference_world().override(
 )  # fmt: skip
 
 
+# Money for five times what the cap allows.
+RICH = SMALL.override({"heating.pool": 1.0})
 # Contents hardly compete for attention and places count alike: what is explored badly is lost. The holdout is large.
 FRAGILE = SMALL.override({"response.attention": 50.0, "response.position": 0.0, "heating.holdout": 0.4})
 
@@ -69,8 +71,8 @@ def morning() -> world.WorldState:
 @lru_cache(maxsize=1)
 def lived(arm: Arm) -> list[tuple[world.Day, decisions.Line]]:
     """A day under an arm, after a day to warm up."""
-    *_, (last, _) = decisions.ticks(SMALL, arm, morning())
-    return list(decisions.ticks(SMALL, arm, jax.jit(world.finish_day)(SMALL, last)[0]))
+    *_, (last, _) = decisions.ticks(RICH, arm, morning())
+    return list(decisions.ticks(RICH, arm, jax.jit(world.finish_day)(RICH, last)[0]))
 
 
 def heated_share_stays_within_the_cap_in_every_slate_and_at_every_moment_of_an_hour(arm: Arm) -> None:
@@ -78,17 +80,17 @@ def heated_share_stays_within_the_cap_in_every_slate_and_at_every_moment_of_an_h
     for _, told in lived(arm):
         here = (told.picked.kind == slate.HEATED) & told.present[..., None]
         hour = int(told.now_h)
-        shown[hour] += int(told.present.sum()) * SMALL.sizes.slate
+        shown[hour] += int(told.present.sum()) * RICH.sizes.slate
         heated[hour] += int(here.sum())
-        assert here.sum(-1).max() <= len(slate.heated_places(SMALL.sizes.slate))
-        assert heated[hour] <= SMALL.heating.cap * shown[hour] + 1e-6
+        assert here.sum(-1).max() <= len(slate.heated_places(RICH.sizes.slate))
+        assert heated[hour] <= RICH.heating.cap * shown[hour] + 1e-6
     assert (sum(heated.values()) > 0) == (arm.requests is not None)
 
 
 def new_users_and_the_holdout_are_left_alone(arm: Arm) -> None:
     new = held = 0
     for day, told in lived(arm):
-        young = int(day.state.day) - told.created_day < SMALL.heating.protection_days
+        young = int(day.state.day) - told.created_day < RICH.heating.protection_days
         young, held_out = young & told.present, told.held_out & told.present
         assert not (told.picked.kind[young] == slate.EXPLORED).any()
         assert (told.picked.kind[held_out] == slate.ORGANIC).all()
@@ -106,7 +108,7 @@ def the_ledger_balances_after_every_tick_and_is_paid_for_what_was_shown(arm: Arm
         spent += int(((told.picked.kind == slate.HEATED) & told.present[..., None]).sum())
         assert int(books.spent) == spent
         total = int(books.pool) + int(books.spent) + int(books.outstanding.sum())
-        assert total <= SMALL.heating.pool * 500.0 * float(day.state.scale) * SMALL.sizes.contents + 1
+        assert total <= RICH.heating.pool * 500.0 * float(day.state.scale) * RICH.sizes.contents + 1
 
 
 def proven_cheats_get_nothing_and_have_nothing(arm: Arm) -> None:
@@ -135,8 +137,8 @@ def every_propensity_is_a_probability_and_chance_never_vanishes(arm: Arm) -> Non
 
 
 def the_same_seed_gives_the_same_slates(arm: Arm) -> None:
-    again = islice(decisions.ticks(SMALL, arm, morning()), 12)
-    for (_, one), (_, two) in zip(again, islice(decisions.ticks(SMALL, arm, morning()), 12), strict=True):
+    again = islice(decisions.ticks(RICH, arm, morning()), 12)
+    for (_, one), (_, two) in zip(again, islice(decisions.ticks(RICH, arm, morning()), 12), strict=True):
         for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
             np.testing.assert_array_equal(a, b)
 
@@ -214,7 +216,7 @@ def test_a_proven_cheat_is_granted_nothing_whatever_its_budget():
     state, asked = platform(2, [True, False])
     # Its budget was refilled after it was struck out: release takes it away, and nothing is granted all the same.
     books = allocated(state, asked, [True, True])
-    assert books.outstanding.tolist() == [0, 100]
+    assert books.outstanding.tolist() == [0, 50]
     assert books.budget[0] == 0
 
 
@@ -223,6 +225,15 @@ def test_chances_come_before_whatever_the_arm_wants():
     owed = [False] * 6 + [True] * 2
     books = allocated(state, asked._replace(impressions=np.array([100] * 6 + [0] * 2, np.int32)), owed)
     assert books.outstanding.tolist() == [100, 100, 100, 100, 0, 0, 50, 50]
+
+
+def test_no_arm_gives_up_on_a_chance_that_is_owed():
+    state, asked = platform(2, [False, False])
+    books = allocated(state, asked, [True, True])
+    assert books.outstanding.tolist() == [50, 50]
+    quits = asked._replace(impressions=np.zeros(2, np.int32), give_up=np.array([True, True]))
+    later = allocated(state._replace(ledger=books), quits, [True, False])
+    assert later.outstanding.tolist() == [50, 0]
 
 
 def test_no_bid_prices_new_contents_out_of_their_chance():

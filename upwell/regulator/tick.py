@@ -71,8 +71,10 @@ def allocate(
 ) -> RegulatorState:
     """Turn requests into grants.
 
-    Contents owed a chance come first, by quality; then the arm's, by its score. The pool is paced over the day, so
-    that the morning does not spend it; discretionary grants shrink with the throttle.
+    Contents owed a chance come first, by quality, and get that chance and no more until they had it: a larger ask of
+    the first would keep the others waiting. Then the arm's come, by its score. The pool is paced over the day, so
+    that the morning does not spend it; discretionary grants shrink with the throttle. No arm gives up on a chance that
+    is owed.
 
     Money: the reserve is the reference price, dearer near the cap. A bid ranks (as part of the arm's score) and bounds:
     who bids below the reserve is not served, and nobody pays more than they bid. The rest pay the clearing price, less
@@ -87,7 +89,7 @@ def allocate(
         elapsed: share of the day's traffic gone, in [0, 1].
         pool_today: impressions of a full pool.
     """
-    books = ledger.release(xp, state.ledger, requests.give_up | state.cheat, state.cheat)
+    books = ledger.release(xp, state.ledger, (requests.give_up & ~owed) | state.cheat, state.cheat)
     share = state.hour_heated / xp.maximum(state.hour_impressions, 1.0)
     reserve = price * guards.price_factor(xp, share, cap)
     paced = xp.maximum(pool_today * xp.minimum(elapsed + 0.1, 1.0) - (pool_today - books.pool), 0.0)
@@ -96,7 +98,7 @@ def allocate(
     nothing = xp.zeros_like(quality)
     bid = nothing + reserve if requests.bid is None else price * requests.bid
     asked = xp.where(bid >= reserve, requests.impressions * state.throttle, 0.0)
-    wanted = xp.where(owed, xp.maximum(asked, chance), asked)
+    wanted = xp.where(owed, chance, asked)
     wanted = xp.where(state.cheat | (books.outstanding > 0), 0, xp.ceil(wanted)).astype(xp.int32)
     rank = xp.where(owed, 2.0 + quality, xp.clip(requests.score, 0.0, 1.0))
     _, order = top_k(xp, xp.where(wanted > 0, rank, -1.0).astype(xp.float32), min(MOST_GRANTS, rank.shape[0]))
