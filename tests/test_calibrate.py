@@ -73,8 +73,8 @@ def test_the_published_aggregates_give_their_own_figures():
 def test_points_of_the_unit_cube_stay_within_the_bounds_and_come_back():
     config = reference_world()
     x = np.full(len(calibrate.FREE), 0.25)
-    assert calibrate.encode(calibrate.decode(config, x)) == pytest.approx(x, abs=1e-6)
-    flat = calibrate.flatten(calibrate.decode(config, x * 0 - 3.0))
+    assert calibrate.encode(calibrate.decode(config, x, calibrate.FREE), calibrate.FREE) == pytest.approx(x, abs=1e-6)
+    flat = calibrate.flatten(calibrate.decode(config, x * 0 - 3.0, calibrate.FREE))
     for name, (low, high) in calibrate.FREE.items():
         assert low - 1e-9 <= flat[name] <= high + 1e-9, name
 

@@ -136,8 +136,10 @@ def calibrate(
     world: WorldFile = None,
     set: Overrides = None,
     generations: Annotated[int, typer.Option(help="generations of the search; 0 only measures", min=0)] = 15,
-    days: Annotated[int, typer.Option(help="days of burn-in", min=12)] = 35,
+    days: Annotated[int, typer.Option(help="days of burn-in", min=12)] = 42,
     population: Annotated[int, typer.Option(help="worlds a generation", min=4)] = 12,
+    step: Annotated[float, typer.Option(help="first step, as a share of each parameter's range", min=0.001)] = 0.08,
+    free: Annotated[str | None, typer.Option(help="search only these keys, comma-separated; default: all")] = None,
     out: Annotated[Path | None, typer.Option(help="where to write the fitted world")] = None,
     seed: Seed = 0,
     json: Json = False,
@@ -168,6 +170,7 @@ def calibrate(
     if generations:
         config, fitted = fitting.fit(
             config, wanted, generations=generations, population=population, days=days, seed=seed, report=note,
+            step=step, free=fitting.bounds_of(free.split(",")) if free else fitting.FREE,
             journal=out.with_suffix(".journal.jsonl") if out else None,
         )  # fmt: skip
     else:

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from upwell.arms.raw import raw
+from upwell.errors import BadRequest
 from upwell.experiment import metrics
 from upwell.logs.targets import Target
 from upwell.world import world
@@ -66,20 +67,31 @@ def live(config: WorldConfig, seed: int, days: int) -> dict[str, float]:
     return result
 
 
-def decode(config: WorldConfig, x: np.ndarray) -> WorldConfig:
+Bounds = dict[str, tuple[float, float]]
+
+
+def bounds_of(keys: Iterable[str]) -> Bounds:
+    """The bounds of some of the free parameters. Raises BadRequest for a key that is not free."""
+    unknown = [key for key in keys if key not in FREE]
+    if unknown:
+        raise BadRequest(f"not a free parameter: {', '.join(unknown)}; choose from {', '.join(FREE)}")
+    return {key: FREE[key] for key in keys}
+
+
+def decode(config: WorldConfig, x: np.ndarray, free: Bounds) -> WorldConfig:
     """Unit-cube point to a world; parameters positive throughout are searched on a log scale."""
     changes: dict[str, float] = {}
-    for u, (name, (low, high)) in zip(np.clip(x, 0.0, 1.0), FREE.items(), strict=True):
+    for u, (name, (low, high)) in zip(np.clip(x, 0.0, 1.0), free.items(), strict=True):
         changes[name] = low * (high / low) ** float(u) if low > 0 else low + float(u) * (high - low)
     return config.override(changes)
 
 
-def encode(config: WorldConfig) -> np.ndarray:
+def encode(config: WorldConfig, free: Bounds) -> np.ndarray:
     """A world's point in the unit cube."""
     flat = flatten(config)
     point = [
         math.log(flat[name] / low) / math.log(high / low) if low > 0 else (flat[name] - low) / (high - low)
-        for name, (low, high) in FREE.items()
+        for name, (low, high) in free.items()
     ]
     return np.clip(np.array(point), 0.02, 0.98)
 
@@ -97,10 +109,13 @@ def loss(fitted: dict[str, float], targets: dict[str, Target]) -> float:
 SOLVED = {"watch_minutes_per_dau": "response.passive_s", "gmv_per_dau": "response.price"}
 
 
-def evaluate(job: tuple[WorldConfig, np.ndarray, int, int]) -> dict[str, float]:
+Job = tuple[WorldConfig, int, int]
+"""A world, the seed to live it on, and for how many days."""
+
+
+def evaluate(job: Job) -> dict[str, float]:
     """One point's metrics (run in a worker process)."""
-    config, x, seed, days = job
-    return live(decode(config, x), seed, days)
+    return live(*job)
 
 
 @contextmanager
@@ -121,13 +136,11 @@ class Journal:
                 entry = msgspec.json.decode(line)
                 self.known[entry["key"]] = entry["metrics"]
 
-    def key(self, job: tuple[WorldConfig, np.ndarray, int, int]) -> str:
-        config, x, seed, days = job
-        return hashlib.sha256(f"{to_toml(config)}{x.tolist()}{seed}/{days}".encode()).hexdigest()[:16]
+    def key(self, job: Job) -> str:
+        config, seed, days = job
+        return hashlib.sha256(f"{to_toml(config)}{seed}/{days}".encode()).hexdigest()[:16]
 
-    def run(
-        self, pool: ProcessPoolExecutor, jobs: list[tuple[WorldConfig, np.ndarray, int, int]]
-    ) -> list[dict[str, float]]:
+    def run(self, pool: ProcessPoolExecutor, jobs: list[Job]) -> list[dict[str, float]]:
         """Metrics of each job, computed where not known yet."""
         keys = [self.key(job) for job in jobs]
         missing = [i for i, key in enumerate(keys) if key not in self.known]
@@ -145,10 +158,11 @@ def fit(
     *,
     generations: int,
     population: int = 12,
-    days: int = 35,
+    days: int = 42,
     seed: int = 0,
     processes: int = 2,
     step: float = 0.08,
+    free: Bounds = FREE,
     journal: Path | None = None,
     report: Callable[[int, float, WorldConfig], None] = lambda generation, best, config: None,
 ) -> tuple[WorldConfig, dict[str, float]]:
@@ -161,16 +175,16 @@ def fit(
         warnings.filterwarnings("ignore", message="Could not import matplotlib")  # we draw our own plots
         import cma
     options: Any = {"bounds": [0, 1], "popsize": population, "seed": seed + 1, "verbose": -9}
-    search = cma.CMAEvolutionStrategy(encode(start), step, options)
+    search = cma.CMAEvolutionStrategy(encode(start, free), step, options)
     book = Journal(journal)
     with workers(processes) as pool:
         for generation in range(generations):
             points = [np.asarray(x) for x in search.ask()]
-            results = book.run(pool, [(start, x, seed + generation, days) for x in points])
+            results = book.run(pool, [(decode(start, x, free), seed + generation, days) for x in points])
             losses = [loss(fitted, targets) for fitted in results]
             search.tell(points, losses)
-            report(generation, float(np.median(losses)), decode(start, np.asarray(search.result.xfavorite)))
-        centre = decode(start, np.asarray(search.result.xfavorite))
+            report(generation, float(np.median(losses)), decode(start, np.asarray(search.result.xfavorite), free))
+        centre = decode(start, np.asarray(search.result.xfavorite), free)
         return solve(centre, targets, seed + 1_000, days)
 
 

@@ -23,6 +23,8 @@ from upwell.world.state import (
 
 TAGS, QUALITY, STYLE, PRICE, DURATION, LIFE = 201, 202, 203, 204, 205, 206
 CLICKBAIT, BOUGHT, CREATOR, HOW_MANY_TAGS = 207, 208, 209, 210
+NEIGHBOURS = 4
+"""A content's next tag is one of so many that follow its first in the ring of tags."""
 SKILL, FOLLOWERS, GIVES_UP, RING_CREATOR = 221, 222, 223, 224
 
 
@@ -54,10 +56,12 @@ def born(config: WorldConfig, seed: Array, tag_vectors: Array, skill: Array, gen
         return hash_uniform(jnp, seed, stream, place, generation)
 
     u_tags = hash_uniform(jnp, seed, TAGS, place[:, None], generation[:, None], jnp.arange(3, dtype=jnp.uint32))
-    # Tags differ in how much is made about them, as 1/(rank + 5).
-    shares = 1.0 / (jnp.arange(sizes.tags) + 5.0)
+    shares = 1.0 / (jnp.arange(sizes.tags) + content.tag_evenness)
     tags = jnp.searchsorted(jnp.cumsum(shares) / shares.sum(), u_tags).astype(jnp.int32)
     tags = jnp.minimum(tags, sizes.tags - 1)
+    # Further tags are near the first one: what is tagged baking is also tagged desserts, seldom football.
+    near = 1 + jnp.floor(NEIGHBOURS * u_tags[:, 1:]).astype(jnp.int32)
+    tags = jnp.concatenate([tags[:, :1], (tags[:, :1] + jnp.cumsum(near, axis=1)) % sizes.tags], axis=1)
     many = draw(HOW_MANY_TAGS)
     count = 1 + (many > content.one_tag) + (many > content.one_tag + content.two_tags)
     tags = jnp.where(jnp.arange(3) < count[:, None], tags, tags[:, :1])

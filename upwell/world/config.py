@@ -53,7 +53,8 @@ class Interest:
     undiscovered_pull: float = knob(0.03, "share", "click rate on an undiscovered interest over a discovered one's")
     curiosity_pull: float = knob(0.1, "share", "what full curiosity adds to that share")
     discovery: float = knob(0.5, "share", "how much of an interest one valid view discovers")
-    half_life_days: float = knob(5.0, "days", "days of use without meeting an interest in which it fades by half")
+    patience: float = knob(30.0, "slates", "an interest not met in so many slates begins to fade")
+    half_life_days: float = knob(5.0, "days", "days of use in which it then fades by half")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Content:
     skill_share: float = knob(0.4, "share", "share of quality's variance that is the creator's")
     life_days: float = knob(25.0, "days", "mean life of a content before it is taken down")
     freshness_days: float = knob(8.0, "days", "age at which click rate has fallen to 1/e")
+    tag_evenness: float = knob(20.0, "tags", "contents of the r-th tag, r = 0, 1, …, are made as 1 / (r + this)")
     one_tag: float = knob(0.75, "share", "contents with one tag; as KuaiRand's videos")
     two_tags: float = knob(0.24, "share", "contents with two tags; the rest have three; as KuaiRand's videos")
     clickbait: float = knob(0.05, "share", "contents whose title promises more than they hold")

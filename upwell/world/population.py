@@ -62,7 +62,8 @@ def newborn(config: WorldConfig, seed: Array, persona: Array, born: Array, day: 
         ring=draw(RING) < config.creator.ring,
         profile=jnp.zeros((cells, per_cell, sizes.dims)),
         last_valid_day=jnp.full((cells, per_cell, sizes.tags), NEVER, jnp.int16),
-        met_day=jnp.full((cells, per_cell, sizes.tags), NEVER, jnp.int16),
+        requests=jnp.zeros(user.shape, jnp.int16),
+        met_at=jnp.zeros((cells, per_cell, sizes.tags), jnp.int16),
         history=jnp.full((cells, per_cell, HISTORY), -1, jnp.int32),
         created_day=jnp.full(user.shape, day, jnp.int32),
         active_bits=jnp.zeros(user.shape, jnp.uint32),
@@ -134,7 +135,7 @@ def visit_queue(config: WorldConfig, seed: Array, day: Array, users: Users, acti
 def end_of_day(config: WorldConfig, seed: Array, day: Array, persona: Array, users: Users, active: Array) -> Users:
     """What a night does: interests the user did not meet fade; some leave for good, newcomers take their places."""
     fade = 2.0 ** (-1.0 / config.interest.half_life_days)
-    missed = active[..., None] & (users.met_day != day.astype(jnp.int16))
+    missed = active[..., None] & (users.requests[..., None] - users.met_at > config.interest.patience)
     users = users._replace(
         discovered=jnp.where(missed, users.discovered * fade, users.discovered),
         active_bits=users.active_bits << 1 | active.astype(jnp.uint32),

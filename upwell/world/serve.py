@@ -260,7 +260,8 @@ def remember(
         recent=shown.recent + config.response.satiation_step * (shown.embedding - shown.recent[:, :, None, :]).sum(2),
         profile=users.profile + towards / jnp.maximum(clicks, 1.0)[..., None],
         last_valid_day=jnp.where(met == 2, today, users.last_valid_day),
-        met_day=jnp.where(met > 0, today, users.met_day),
+        requests=users.requests + jnp.int16(1),
+        met_at=jnp.where(met > 0, users.requests[..., None] + jnp.int16(1), users.met_at),
         history=jnp.where(valid.any(-1, keepdims=True), history, users.history),
         mind=mind.update(
             jnp,
@@ -278,7 +279,7 @@ def remember(
 
 
 TOUCHED = (
-    "discovered", "satisfaction", "recent", "profile", "last_valid_day", "met_day", "history", "mind", "expected",
+    "discovered", "satisfaction", "recent", "profile", "last_valid_day", "requests", "met_at", "history", "mind", "expected",
     "visited_h",
 )  # fmt: skip
 

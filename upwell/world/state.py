@@ -39,7 +39,8 @@ class Users(NamedTuple):
 
     profile: Array  # f32 [S, U, D], the ranker's picture of the user
     last_valid_day: Array  # i16 [S, U, T]
-    met_day: Array  # i16 [S, U, T], last day on which the user was shown a content with this tag
+    requests: Array  # i16 [S, U], slates the user has seen
+    met_at: Array  # i16 [S, U, T], of these, the last that held a content with this tag
     history: Array  # i32 [S, U, HISTORY], latest first: place + generation * M of a content; -1: none
     created_day: Array  # i32 [S, U]
     active_bits: Array  # u32 [S, U], bit d: was this place's user active d days ago
