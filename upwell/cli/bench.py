@@ -27,7 +27,7 @@ def world(
     candidates: Annotated[int, typer.Option(help="candidates a request", min=2)] = 200,
     slate: Annotated[int, typer.Option(help="contents a slate", min=1)] = 10,
     days: Annotated[int, typer.Option(help="days timed, after one to compile", min=1)] = 3,
-    arm: Annotated[str, typer.Option(help="raw, rules or oracle")] = "raw",
+    arm: Annotated[str, typer.Option(help="raw, itemcf, rules or oracle")] = "raw",
     seed: Seed = 0,
     json: Json = False,
 ) -> None:

@@ -38,6 +38,12 @@ def import_logs(
     json: Json = False,
 ) -> None:
     """Read logs into one normalised data set. Rows that cannot be used go to a file, with the reason; none is lost."""
+    result = read_logs(paths, out, format, map)
+    emit(result, json, lambda: show(result))
+
+
+def read_logs(paths: list[Path], out: Path, format: str = "auto", map: Path | None = None) -> dict[str, Any]:
+    """Import with progress and warnings on stderr; the result of ``importer.run``."""
     from upwell.logs import importer
     from upwell.logs.plan import plan
 
@@ -57,7 +63,7 @@ def import_logs(
         stderr.print(f"warning: no row could be used: see {result['rejected_file']}", markup=False)
     for name, keys in result["keys_not_imported"].items():
         stderr.print(f"warning: {name}: keys not in its first lines, not imported: {', '.join(keys)}", markup=False)
-    emit(result, json, lambda: show(result))
+    return result
 
 
 def show(result: dict[str, Any]) -> None:

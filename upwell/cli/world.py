@@ -21,6 +21,7 @@ from upwell.cli.common import (
     number,
     progress,
     stderr,
+    stdout,
     table,
 )  # fmt: skip
 
@@ -39,11 +40,14 @@ def register(app: typer.Typer) -> None:
 def simulate(
     world: WorldFile = None,
     set: Overrides = None,
-    arm: Annotated[str, typer.Option(help="raw, rules or oracle")] = "raw",
+    arm: Annotated[str, typer.Option(help="raw, itemcf, rules or oracle")] = "raw",
     users: Users = None,
     contents: Contents = None,
     days: Annotated[int, typer.Option(help="days judged", min=1)] = 10,
     burn_in: Annotated[int, typer.Option(help="days under raw ranking before that, from a healthy start", min=0)] = 0,
+    decisions: Annotated[
+        Path | None, typer.Option(help="also write a sample of the last day's decisions there, as JSON lines")
+    ] = None,
     print_world: Annotated[
         bool, typer.Option(help="print every key with default, unit and meaning; run nothing")
     ] = False,
@@ -64,7 +68,7 @@ def simulate(
     with progress(f"{config.name} under {arm}", burn_in + days * len(family)) as step:
         state = runner.burnt_in(config, seed, burn_in, step)
         began = time.perf_counter()
-        reports = runner.run_arm(config, family, state, days, step)
+        winner, reports = runner.best_of(config, family, state, days, step)
     seconds = time.perf_counter() - began
     measured = metrics.over(config, reports)
     impressions = float(sum(float(r["impressions"]) for r in reports))
@@ -76,6 +80,11 @@ def simulate(
         "seconds": seconds,
         "impressions_per_second": impressions / seconds,
     }
+    if decisions is not None:
+        from upwell.world.decisions import write_last_day
+
+        chosen = next(member for member in family if member.name == winner)
+        result["decisions"] = write_last_day(config, chosen, state, days, decisions)
     emit(result, json, lambda: show_days(f"{config.name} under {arm}, {days} days", result["daily"], measured))
 
 
@@ -88,6 +97,9 @@ def show_days(title: str, daily: dict[str, list[float]], measured: dict[str, flo
 
 def demo(
     headless: Annotated[bool, typer.Option(help="terminal only")] = True,
+    logs: Annotated[
+        list[Path] | None, typer.Option(help="your own logs: imported first, and the platform takes after them")
+    ] = None,
     seconds: Annotated[int, typer.Option(help="most seconds to spend judging", min=10)] = 200,
     arm: Annotated[str, typer.Option(help="the arm to compare with raw ranking")] = "rules",
     seed: Seed = 0,
@@ -95,11 +107,19 @@ def demo(
 ) -> None:
     """A platform falls ill under raw ranking; then eight days as it is, and eight days regulated."""
     from upwell.arms.registry import members
+    from upwell.cli.logs import read_logs
     from upwell.experiment import metrics, runner
+    from upwell.experiment.protocol import fixed
+    from upwell.logs import marginals
+    from upwell.logs.targets import direct
 
-    config = build_world(None, None, 2_000, None)
-    family, days, burn_in = members(arm), 8, 30
-    began = time.perf_counter()
+    began, imported, keys = time.perf_counter(), None, dict[str, float]()
+    if logs:
+        folder = Path("out/demo-logs")
+        imported = read_logs(logs, folder)
+        keys = direct(marginals.measure(folder))
+    config = build_world(None, None, 2_000, None).override(keys)
+    family, days, burn_in = members(arm), 8, fixed().burn_in
     with progress("burn-in, then raw against " + arm, burn_in + days * (1 + len(family))) as step:
         state = runner.burnt_in(config, seed, burn_in, step)
         before = metrics.over(config, runner.run_arm(config, members("raw"), state, days, step))
@@ -108,7 +128,7 @@ def demo(
     decisions = float(sum(float(r["requests"]) for r in reports))
     result: dict[str, Any] = {
         "before": before, "after": after, "arm": arm, "decisions": decisions, "p50_ms": None, "p99_ms": None,
-        "seconds": time.perf_counter() - began,
+        "seconds": time.perf_counter() - began, "imported": imported, "from_logs": keys,
     }  # fmt: skip
     rows = [
         [
@@ -119,11 +139,14 @@ def demo(
         ]
         for name in HEADLINE
     ]
-    emit(
-        result,
-        json,
-        lambda: table(f"{days} days, {int(decisions):,} slates", ["metric", "raw ranking", arm, "change"], rows),
-    )
+
+    def people() -> None:
+        if imported:
+            stdout.print(f"logs: {imported['rows_kept']:,} rows kept, {imported['rows_rejected']:,} rejected")
+            stdout.print("set from them: " + (", ".join(keys) or "nothing that a world has a key for"))
+        table(f"{days} days, {int(decisions):,} slates", ["metric", "raw ranking", arm, "change"], rows)
+
+    emit(result, json, people)
 
 
 def calibrate(
@@ -135,7 +158,7 @@ def calibrate(
     ] = None,
     world: WorldFile = None,
     set: Overrides = None,
-    generations: Annotated[int, typer.Option(help="generations of the search; 0 only measures", min=0)] = 15,
+    generations: Annotated[int, typer.Option(help="generations of the search; 0 sets only what follows directly", min=0)] = 15,
     days: Annotated[int, typer.Option(help="days of burn-in", min=12)] = 42,
     population: Annotated[int, typer.Option(help="worlds a generation", min=4)] = 12,
     step: Annotated[float, typer.Option(help="first step, as a share of each parameter's range", min=0.001)] = 0.08,
@@ -174,7 +197,7 @@ def calibrate(
             journal=out.with_suffix(".journal.jsonl") if out else None,
         )  # fmt: skip
     else:
-        fitted = fitting.measure(config, range(seed, seed + 4), days)
+        config, fitted = fitting.solve(config, wanted, seed + 1_000, days)
     rows = {
         name: {"target": t.value, "fitted": fitted[name], "relative_error": t.error(fitted[name])}
         for name, t in wanted.items()

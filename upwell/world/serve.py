@@ -279,8 +279,8 @@ def remember(
 
 
 TOUCHED = (
-    "discovered", "satisfaction", "recent", "profile", "last_valid_day", "requests", "met_at", "history", "mind", "expected",
-    "visited_h",
+    "discovered", "satisfaction", "recent", "profile", "last_valid_day", "requests", "met_at", "history", "mind",
+    "expected", "visited_h",
 )  # fmt: skip
 
 
