@@ -20,7 +20,7 @@ SMALL = reference_world().override(
 
 @pytest.fixture(scope="module")
 def start() -> world.WorldState:
-    return envs.burnt_in(SMALL, 3, 6)
+    return world.burnt_in(SMALL, 3, 6)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from upwell.agents.xp import quantise
 from upwell.arms.rules import rules
 from upwell.model import Decision
 from upwell.regulator import explain, slate
-from upwell.world import decisions, envs, world
+from upwell.world import decisions, world
 from upwell.world.config import reference_world
 
 SMALL = reference_world().override(
@@ -19,7 +19,7 @@ SMALL = reference_world().override(
 
 @pytest.fixture(scope="module")
 def start() -> world.WorldState:
-    state = envs.burnt_in(SMALL, 3, 8)
+    state = world.burnt_in(SMALL, 3, 8)
     for _ in range(2):
         state, _ = world.run_day(SMALL, rules, state)
     return state

@@ -19,7 +19,7 @@ from upwell.arms.registry import ARMS
 from upwell.arms.rules import rules
 from upwell.regulator import guards, ledger, slate, tick
 from upwell.regulator.tick import Requests
-from upwell.world import decisions, envs, world
+from upwell.world import decisions, world
 from upwell.world.arm import Arm, Batch, View, ranker_scores
 from upwell.world.config import reference_world
 
@@ -66,7 +66,7 @@ EVERY = [family[0] for family in ARMS.values()] + [greedy]
 
 @cache
 def morning() -> world.WorldState:
-    return envs.burnt_in(SMALL, 3, 10)
+    return world.burnt_in(SMALL, 3, 10)
 
 
 @lru_cache(maxsize=1)

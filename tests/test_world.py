@@ -7,7 +7,7 @@ import pytest
 from upwell.agents.xp import hash_uniform
 from upwell.arms.registry import ARMS
 from upwell.errors import BadRequest
-from upwell.experiment import metrics, runner
+from upwell.experiment import metrics
 from upwell.world import world
 from upwell.world.config import WorldConfig, flatten, load_world, reference_world, to_toml
 
@@ -19,7 +19,7 @@ EVERY = [arm for family in ARMS.values() for arm in family]
 
 @pytest.fixture(scope="module")
 def morning() -> world.WorldState:
-    return runner.burnt_in(SMALL, 3, 6, lambda: None)
+    return world.burnt_in(SMALL, 3, 6, lambda: None)
 
 
 def live(arm, state, days=4):

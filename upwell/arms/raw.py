@@ -1,5 +1,5 @@
 """The platform as it is: the ranker's own order, nothing heated, nothing explored."""
 
-from upwell.world.arm import Arm, ranker_scores
+from upwell.world.arm import RAW as raw  # noqa: N811
 
-raw = Arm(name="raw", scores=ranker_scores)
+__all__ = ["raw"]

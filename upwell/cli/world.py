@@ -63,10 +63,11 @@ def simulate(
         return
     from upwell.arms.registry import members
     from upwell.experiment import metrics, runner
+    from upwell.world import world as platform
 
     family = members(arm)
     with progress(f"{config.name} under {arm}", burn_in + days * len(family)) as step:
-        state = runner.burnt_in(config, seed, burn_in, step)
+        state = platform.burnt_in(config, seed, burn_in, step)
         began = time.perf_counter()
         winner, reports = runner.best_of(config, family, state, days, step)
     seconds = time.perf_counter() - began
@@ -112,6 +113,7 @@ def demo(
     from upwell.experiment.protocol import fixed
     from upwell.logs import marginals
     from upwell.logs.targets import direct
+    from upwell.world import world as platform
 
     began, imported, keys = time.perf_counter(), None, dict[str, float]()
     if logs:
@@ -121,7 +123,7 @@ def demo(
     config = build_world(None, None, 2_000, None).override(keys)
     family, days, burn_in = members(arm), 8, fixed().burn_in
     with progress("burn-in, then raw against " + arm, burn_in + days * (1 + len(family))) as step:
-        state = runner.burnt_in(config, seed, burn_in, step)
+        state = platform.burnt_in(config, seed, burn_in, step)
         before = metrics.over(config, runner.run_arm(config, members("raw"), state, days, step))
         reports = runner.run_arm(config, family, state, days, step, deadline=began + seconds)
     after = metrics.over(config, reports)
@@ -158,7 +160,7 @@ def calibrate(
     ] = None,
     world: WorldFile = None,
     set: Overrides = None,
-    generations: Annotated[int, typer.Option(help="generations of the search; 0 sets only what follows directly", min=0)] = 15,
+    generations: Annotated[int, typer.Option(help="generations; 0 sets only what follows directly", min=0)] = 15,
     days: Annotated[int, typer.Option(help="days of burn-in", min=12)] = 42,
     population: Annotated[int, typer.Option(help="worlds a generation", min=4)] = 12,
     step: Annotated[float, typer.Option(help="first step, as a share of each parameter's range", min=0.001)] = 0.08,

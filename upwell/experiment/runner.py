@@ -12,11 +12,9 @@ import jax.numpy as jnp
 import msgspec
 import numpy as np
 
-from upwell.arms.raw import raw
 from upwell.arms.registry import members
 from upwell.errors import BadRequest
 from upwell.experiment import metrics, story, traffic
-from upwell.regulator import tick
 from upwell.world import world
 from upwell.world.arm import Arm
 from upwell.world.config import WorldConfig, to_toml
@@ -59,23 +57,6 @@ class Run(msgspec.Struct):
     outside: dict[str, float]
     tale: story.Tale
     births: dict[str, story.Birth]  # of raw ranking only
-
-
-def burnt_in(config: WorldConfig, seed: int, days: int, step: Step) -> WorldState:
-    """A platform after ``days`` of raw ranking from its healthy start; ``scale`` is frozen on the last week."""
-    state = world.reset(config, seed)
-    shown: list[float] = []
-    for _ in range(days):
-        state, report = world.run_day(config, raw, state)
-        shown.append(float(report["impressions"]))
-        step()
-    if days:
-        scale = np.float32(np.mean(shown[-7:]) / config.sizes.contents / 500.0)
-        opened = tick.opened(jnp, config.sizes.contents, float(config.heating.budget))
-        state = state._replace(
-            scale=jnp.asarray(scale), regulator=jax.tree.map(lambda x: jnp.array(x, copy=True), opened)
-        )
-    return state
 
 
 def run_arm(
@@ -173,7 +154,7 @@ def run(plan: Plan, out: Path, step: Step) -> list[Run]:
                 seconds = 0.0
                 if state is None:
                     began = time.perf_counter()
-                    state = burnt_in(plan.config, seed, plan.burn_in, step)
+                    state = world.burnt_in(plan.config, seed, plan.burn_in, step)
                     seconds = time.perf_counter() - began
                 done = run_one(plan, arm, seed, state, step, first)
                 done.burn_in_seconds = seconds

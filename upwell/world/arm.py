@@ -77,6 +77,10 @@ def ranker_scores(view: View, batch: Batch) -> Array:
     return with_trials(view.config, scores, batch.tried, batch.blocked)
 
 
+RAW = Arm("raw", scores=ranker_scores)
+"""The platform as it is: the ranker's own order, nothing heated, nothing explored."""
+
+
 def counts(view: View) -> tuple[Array, Array, Array, Array]:
     """Impressions, clicks, valid views and heated impressions of each content, f32 ``[M]``."""
     stats = view.contents.stats

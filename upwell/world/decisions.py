@@ -15,17 +15,16 @@ import jax
 import jax.numpy as jnp
 import msgspec
 import numpy as np
-from jax import lax
 
 from upwell import __version__
 from upwell.agents.parts import Additive, AdditiveChoice, Parts
 from upwell.agents.xp import hash_uniform
 from upwell.model import Decision, Item, Weights
 from upwell.regulator import explain, guards, slate
-from upwell.world import population, ranker, world
+from upwell.world import ranker, world
 from upwell.world.arm import Arm, ranker_scores
 from upwell.world.config import WorldConfig
-from upwell.world.serve import Moment, Told, serve_and_tell
+from upwell.world.serve import Told, serve_and_tell
 from upwell.world.state import HEATED, Array, WorldState
 
 SAMPLED = 901
@@ -49,34 +48,11 @@ class Line(NamedTuple):
     key: Array  # u32
 
 
-def moment_of(config: WorldConfig, day: world.Day, hour: Array, now_h: Array) -> Moment:
-    """Who asks in the tick that comes, as ``world.run_until`` has it (a test holds the two together)."""
-    size = world.batch_size(config.sizes)
-    first = (day.length * day.tick) // day.ticks
-    last = (day.length * (day.tick + 1)) // day.ticks
-    at = first[:, None] + jnp.arange(size)
-    index = jnp.take_along_axis(day.queue, jnp.minimum(at, day.queue.shape[1] - 1), axis=1)
-    present = at < last[:, None]
-    cells, order = jnp.arange(day.queue.shape[0])[:, None], jnp.broadcast_to(jnp.arange(size), at.shape)
-    earliest = jnp.full(day.active.shape, size).at[cells, index].min(jnp.where(present, order, size))
-    return Moment(
-        place=index,
-        present=present & (earliest[cells, index] == order),
-        key=(day.state.day * 4096 + day.tick).astype(jnp.uint32),
-        hour=hour,
-        now_h=24.0 * day.state.day + now_h,
-        elapsed=day.tick / day.ticks,
-    )
-
-
 @partial(jax.jit, static_argnames="arm")
 def one_tick(config: WorldConfig, arm: Arm, day: world.Day) -> tuple[world.Day, Line]:
     """Live the tick that comes."""
     config = world.today(config, day.state.day)
-    now_h = population.clock_h(config, day.tick / day.ticks)
-    hour = now_h.astype(jnp.int32)
-    day = lax.cond(hour != day.hour, lambda d: world.new_hour(config, arm, d, hour), lambda d: d, day)
-    moment = moment_of(config, day, hour, now_h)
+    day, moment = world.next_tick(config, arm, day)
     state, counts, told = serve_and_tell(config, arm, day.state, day.counts, day.ids, day.bias, moment)
     return day._replace(state=state, counts=counts, tick=day.tick + 1), line(config, arm, told)
 

@@ -22,11 +22,11 @@ from pettingzoo import ParallelEnv
 
 from upwell.agents.dials import ROLES, TURNS, Dials, dials_under
 from upwell.errors import BadRequest
-from upwell.regulator import tick
 from upwell.world import gauges, payoffs, world
-from upwell.world.arm import Arm, ranker_scores
+from upwell.world.arm import Arm
 from upwell.world.config import WorldConfig, load_world
 from upwell.world.state import Array, WorldState
+from upwell.world.world import burnt_in
 
 Values = dict[str, np.ndarray]
 
@@ -61,20 +61,6 @@ def live(
 @jax.jit
 def sleep(config: WorldConfig, day: world.Day) -> WorldState:
     return world.finish_day(config, day)[0]
-
-
-def burnt_in(config: WorldConfig, seed: int, days: int) -> WorldState:
-    """A platform after ``days`` of raw ranking from its healthy start; ``scale`` is frozen on the last week."""
-    arm, state, shown = Arm("raw", scores=ranker_scores), world.reset(config, seed), []
-    for _ in range(days):
-        state, report = world.run_day(config, arm, state)
-        shown.append(float(report["impressions"]))
-    if days:
-        opened = tick.opened(jnp, config.sizes.contents, float(config.heating.budget))
-        scale = jnp.float32(np.mean(shown[-7:]) / config.sizes.contents / 500.0)
-        # Each leaf its own buffer: ``run_day`` takes the state's memory over.
-        state = state._replace(scale=scale, regulator=jax.tree.map(jnp.copy, opened))
-    return state
 
 
 class PlatformEnv(ParallelEnv[str, np.ndarray, np.ndarray]):

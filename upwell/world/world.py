@@ -8,6 +8,7 @@ night, when little happens (``population.clock_h``). More traffic makes more tic
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from jax import lax
 
 from upwell.regulator import guards, ledger, tick
 from upwell.world import catalogue, measure, population, ranker
-from upwell.world.arm import Arm, view_of
+from upwell.world.arm import RAW, Arm, view_of
 from upwell.world.config import Sizes, WorldConfig
 from upwell.world.heating import pool_today
 from upwell.world.serve import Moment, serve
@@ -111,38 +112,40 @@ def start_day(config: WorldConfig, arm: Arm, state: WorldState) -> Day:
 def run_until(config: WorldConfig, arm: Arm, day: Day, until_h: Array) -> Day:
     """Live the day up to the clock hour ``until_h`` (24: all of it)."""
     config = today(config, day.state.day)
-    size = batch_size(config.sizes)
 
     def coming(day: Day) -> Array:
         return (day.tick < day.ticks) & (population.clock_h(config, day.tick / day.ticks) < until_h)
 
     def one(day: Day) -> Day:
-        elapsed = day.tick / day.ticks
-        now_h = population.clock_h(config, elapsed)
-        hour = now_h.astype(jnp.int32)
-        day = lax.cond(hour != day.hour, lambda d: new_hour(config, arm, d, hour), lambda d: d, day)
-        first = (day.length * day.tick) // day.ticks
-        last = (day.length * (day.tick + 1)) // day.ticks
-        at = first[:, None] + jnp.arange(size)
-        index = jnp.take_along_axis(day.queue, jnp.minimum(at, day.queue.shape[1] - 1), axis=1)
-        present = at < last[:, None]
-        # Nobody is served twice in a batch: of two requests that fall together the later is lost.
-        cells = jnp.arange(day.queue.shape[0])[:, None]
-        order = jnp.broadcast_to(jnp.arange(size), at.shape)
-        earliest = jnp.full(day.active.shape, size).at[cells, index].min(jnp.where(present, order, size))
-        present = present & (earliest[cells, index] == order)
-        moment = Moment(
-            place=index,
-            present=present,
-            key=(day.state.day * 4096 + day.tick).astype(jnp.uint32),
-            hour=hour,
-            now_h=24.0 * day.state.day + now_h,
-            elapsed=elapsed,
-        )
+        day, moment = next_tick(config, arm, day)
         state, counts = serve(config, arm, day.state, day.counts, day.ids, day.bias, moment)
         return day._replace(state=state, counts=counts, tick=day.tick + 1)
 
     return lax.while_loop(coming, one, day)
+
+
+def next_tick(config: WorldConfig, arm: Arm, day: Day) -> tuple[Day, Moment]:
+    """Who asks in the tick that comes; where a new hour begins with it, the hour's candidates are there."""
+    size, elapsed = batch_size(config.sizes), day.tick / day.ticks
+    now_h = population.clock_h(config, elapsed)
+    hour = now_h.astype(jnp.int32)
+    day = lax.cond(hour != day.hour, lambda d: new_hour(config, arm, d, hour), lambda d: d, day)
+    first = (day.length * day.tick) // day.ticks
+    last = (day.length * (day.tick + 1)) // day.ticks
+    at = first[:, None] + jnp.arange(size)
+    place = jnp.take_along_axis(day.queue, jnp.minimum(at, day.queue.shape[1] - 1), axis=1)
+    present = at < last[:, None]
+    # Nobody is served twice in a batch: of two requests that fall together the later is lost.
+    cells, order = jnp.arange(day.queue.shape[0])[:, None], jnp.broadcast_to(jnp.arange(size), at.shape)
+    earliest = jnp.full(day.active.shape, size).at[cells, place].min(jnp.where(present, order, size))
+    return day, Moment(
+        place=place,
+        present=present & (earliest[cells, place] == order),
+        key=(day.state.day * 4096 + day.tick).astype(jnp.uint32),
+        hour=hour,
+        now_h=24.0 * day.state.day + now_h,
+        elapsed=elapsed,
+    )
 
 
 def new_hour(config: WorldConfig, arm: Arm, day: Day, hour: Array) -> Day:
@@ -200,6 +203,21 @@ def finish_day(config: WorldConfig, day: Day) -> tuple[WorldState, dict[str, Arr
 def run_day(config: WorldConfig, arm: Arm, state: WorldState) -> tuple[WorldState, dict[str, Any]]:
     """Live one day under ``arm``. Returns the next morning's state and the day's report (see ``measure``)."""
     return finish_day(config, run_until(config, arm, start_day(config, arm, state), jnp.float32(24.0)))
+
+
+def burnt_in(config: WorldConfig, seed: int, days: int, step: Callable[[], None] = lambda: None) -> WorldState:
+    """A platform after ``days`` of raw ranking from its healthy start; ``scale`` is frozen on the last week."""
+    state, shown = reset(config, seed), list[float]()
+    for _ in range(days):
+        state, report = run_day(config, RAW, state)
+        shown.append(float(report["impressions"]))
+        step()
+    if days:
+        opened = tick.opened(jnp, config.sizes.contents, float(config.heating.budget))
+        scale = jnp.float32(np.mean(shown[-7:]) / config.sizes.contents / 500.0)
+        # Each leaf its own buffer: ``run_day`` takes the state's memory over.
+        state = state._replace(scale=scale, regulator=jax.tree.map(jnp.copy, opened))
+    return state
 
 
 def to_host(report: dict[str, Any]) -> dict[str, np.ndarray]:
