@@ -39,7 +39,12 @@ def world(
 
     config = build_world(None, None, users, contents)
     config = config.override(
-        {"sizes.candidates": min(candidates, contents), "sizes.slate": slate, "sizes.fresh": candidates // 4}
+        {
+            "sizes.candidates": min(candidates, contents),
+            "sizes.slate": slate,
+            "sizes.fresh": candidates // 4,
+            "sizes.segments": 0,
+        }
     )
     chosen = members(arm)[0]
     state = platform.reset(config, seed)
