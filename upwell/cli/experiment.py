@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def experiment(
-    arms: Annotated[str, typer.Option(help="comma-separated; raw is always among them")] = "raw,rules,oracle",
+    arms: Annotated[str, typer.Option(help="comma-separated; raw is always among them")] = "raw,itemcf,rules,oracle",
     seeds: Annotated[int | None, typer.Option(help="number of seeds, 0, 1, …; default: the protocol's", min=1)] = None,
     world: WorldFile = None,
     set: Overrides = None,
