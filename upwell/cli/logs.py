@@ -91,7 +91,7 @@ def bench_import(
         stderr.print(f"making {megabytes:,} MB of log")
         child(f"from upwell.logs.generate import write_log, Path; write_log(Path({str(log)!r}), {megabytes}, {seed})")
         words = ["upwell", "import", str(log), "--format", format, "--out", str(out), "--json"]
-        output, usage = child(f"import sys; sys.argv = {words!r}; from upwell.cli import main; main()")
+        output, usage, peak_mb = child(f"import sys; sys.argv = {words!r}; from upwell.cli import main; main()")
         made = log.stat().st_size / MEGABYTE
         stored = sum(part.stat().st_size for part in out.rglob("*.parquet")) / MEGABYTE
     imported = msgspec.json.decode(output, type=dict[str, Any])
@@ -105,23 +105,31 @@ def bench_import(
         "rows_per_second": imported["rows_per_second"],
         "megabytes_per_second": made / imported["seconds"],
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "peak_memory_mb": usage.ru_maxrss / 1024,
+        "peak_memory_mb": peak_mb,
         "stored_megabytes": stored,
     }
     rows = [[name, number(value) if isinstance(value, float) else str(value)] for name, value in result.items()]
     emit(result, json, lambda: table("import", ["figure", "value"], rows))
 
 
-def child(code: str) -> tuple[bytes, resource.struct_rusage]:
-    """Run ``code`` in a new Python; its stdout and what it alone used. Raises UpwellError if it fails.
+def child(code: str) -> tuple[bytes, resource.struct_rusage, float]:
+    """Run ``code`` in a new Python; its stdout, what it used, and its peak memory in MB. Raises UpwellError if it fails.
 
-    A new process counts at least the memory that this one holds when it begins, so nothing big may be loaded here.
+    A new process's ``ru_maxrss`` begins with what this one holds, so on Linux it tells its own peak when it ends.
     """
-    with tempfile.TemporaryFile() as output:
+    status_file = Path("/proc/self/status")
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
+        told = Path(folder, "status")
+        tell = f"open({str(told)!r}, 'w').write(open({str(status_file)!r}).read())"
+        if status_file.exists():
+            code = f"import atexit; atexit.register(lambda: {tell}); {code}"
         process = subprocess.Popen([sys.executable, "-c", code], stdout=output)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise UpwellError(f"bench: a process failed with exit code {process.returncode}; what it said is above")
+        peak_kb = float(usage.ru_maxrss)
+        if told.exists():
+            peak_kb = next(float(line.split()[1]) for line in told.read_text().splitlines() if line.startswith("VmHWM"))
         output.seek(0)
-        return output.read(), usage
+        return output.read(), usage, peak_kb / 1024
