@@ -113,7 +113,7 @@ def bench_import(
 
 
 def child(code: str) -> tuple[bytes, resource.struct_rusage, float]:
-    """Run ``code`` in a new Python; its stdout, what it used, and its peak memory in MB. Raises UpwellError if it fails.
+    """Run ``code`` in a new Python; its stdout, what it used, its peak memory in MB. Raises UpwellError if it fails.
 
     A new process's ``ru_maxrss`` begins with what this one holds, so on Linux it tells its own peak when it ends.
     """
