@@ -24,7 +24,7 @@ from upwell.regulator import explain, guards, slate
 from upwell.world import ranker, world
 from upwell.world.arm import Arm, ranker_scores
 from upwell.world.config import WorldConfig
-from upwell.world.serve import Told, serve_and_tell
+from upwell.world.serve import Told, serve
 from upwell.world.state import HEATED, Array, WorldState
 
 SAMPLED = 901
@@ -53,7 +53,7 @@ def one_tick(config: WorldConfig, arm: Arm, day: world.Day) -> tuple[world.Day, 
     """Live the tick that comes."""
     config = world.today(config, day.state.day)
     day, moment = world.next_tick(config, arm, day)
-    state, counts, told = serve_and_tell(config, arm, day.state, day.counts, day.ids, day.bias, moment)
+    state, counts, told = serve(config, arm, day.state, day.counts, day.ids, day.bias, moment)
     return day._replace(state=state, counts=counts, tick=day.tick + 1), line(config, arm, told)
 
 

@@ -1,7 +1,7 @@
 """The raw ranker: learns only from what it showed, and so makes the rich richer.
 
 Score = personal similarity + log popularity + log estimated click rate + serving noise. Nothing here favours any
-content but by its record; with ``feedback = 0`` the record stays empty and the same code ranks at random.
+content but by its record; with ``feedback = 0`` the record is not used and the same code ranks at random.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def respond(
 def satisfaction_after(config: WorldConfig, satisfaction: Array, outcome: Outcome, satiety: Array) -> Array:
     """True satisfaction after a slate ``[...]``: what it offered and what came of it, saturating, less regret.
 
-    ``satiety`` ``[..., K]`` in [0, 1], similarity to what was just shown: more of the same pleases less.
+    ``satiety`` ``[..., K]`` in [0, 1], similarity to what was lately shown: more of the same pleases less.
     """
     response = config.response
     good = ((outcome.valid + outcome.rate) * (1.0 - response.boredom * satiety)).sum(-1)

@@ -76,21 +76,12 @@ def serve(
     ids: Array,
     bias: Array,
     moment: Moment,
-) -> tuple[WorldState, measure.DayCounts]:
-    """Serve one batch: ``ids`` i32 ``[S, C]`` are the candidates, ``bias`` f32 ``[M]`` the ranker's own logits."""
-    return serve_and_tell(config, arm, state, counts, ids, bias, moment)[:2]
-
-
-def serve_and_tell(
-    config: WorldConfig,
-    arm: Arm,
-    state: WorldState,
-    counts: measure.DayCounts,
-    ids: Array,
-    bias: Array,
-    moment: Moment,
 ) -> tuple[WorldState, measure.DayCounts, Told]:
-    """``serve``, and how the slates came about."""
+    """Serve one batch: ``ids`` i32 ``[S, C]`` are the candidates, ``bias`` f32 ``[M]`` the ranker's own logits.
+
+    Returns:
+        what came of it, and how the slates came about (costs nothing where it is not used: XLA drops it).
+    """
     view = view_of(config, state, moment.key)
     if arm.requests is not None:
         state = slow_tick(config, arm, state, view, moment.elapsed)

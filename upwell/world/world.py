@@ -118,7 +118,7 @@ def run_until(config: WorldConfig, arm: Arm, day: Day, until_h: Array) -> Day:
 
     def one(day: Day) -> Day:
         day, moment = next_tick(config, arm, day)
-        state, counts = serve(config, arm, day.state, day.counts, day.ids, day.bias, moment)
+        state, counts, _ = serve(config, arm, day.state, day.counts, day.ids, day.bias, moment)
         return day._replace(state=state, counts=counts, tick=day.tick + 1)
 
     return lax.while_loop(coming, one, day)
