@@ -75,3 +75,14 @@ def test_a_content_cannot_pay_more_than_its_budget():
     books, given = ledger.grant(np, books, np.array([1_000]), np.array([3_000]), np.array([0]))
     assert given.tolist() == [3]
     assert books.budget.tolist() == [1_000]
+
+
+def test_a_day_of_more_coins_than_int32_units_hold_is_added_up() -> None:
+    """Regression: 43,000 contents that spend 5 coins each made the day's sum of units wrap around."""
+    contents = 60_000
+    books = ledger.refill(np, ledger.opened(np, contents, 100.0), np.asarray(10 * contents))
+    everyone = np.full(contents, 10, np.int32)
+    books, given = ledger.grant(np, books, everyone, np.full(contents, 9 * ledger.COIN), np.arange(contents))
+    books = ledger.spend(np, books, given)
+    assert float(books.spent_coins) == 90.0 * contents
+    assert ledger.balanced(books)

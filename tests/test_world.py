@@ -39,7 +39,7 @@ def test_conformance(arm, morning):
         for name in first:
             np.testing.assert_array_equal(first[name], second[name], err_msg=f"{arm.name} {name}")
     for report in reports:
-        granted, spent, released, outstanding, pool, _ = report["ledger"]
+        granted, spent, released, outstanding, pool = report["ledger"]
         assert granted == spent + released + outstanding
         assert pool >= 0
         share = report["hour_heated"] / np.maximum(report["hour_impressions"], 1)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from upwell.regulator.ledger import COIN
 from upwell.world.config import WorldConfig
 
 Report = dict[str, np.ndarray]
@@ -40,7 +39,7 @@ def over(config: WorldConfig, reports: Sequence[Report]) -> dict[str, float]:
 
     days = len(reports)
     dau_days = max(total("active"), 1.0)
-    coins = float(sum(float(r["ledger"][5]) for r in reports)) / COIN
+    coins = float(sum(float(r["coins"]) for r in reports))
     heating, sizes = config.heating, config.sizes
     pool_coins = heating.pool * 500.0 * sizes.contents * heating.budget / heating.first_ask
     yuan = coins * heating.yuan_per_dau * (dau_days / days) / pool_coins

@@ -15,7 +15,7 @@ COIN = 10_000
 
 
 class Ledger(NamedTuple):
-    """Balances; ``[M]`` a content, or scalars. All int32."""
+    """Balances; ``[M]`` a content, or scalars. All int32 but ``spent_coins``."""
 
     pool: Array  # impressions the pool can still grant today
     budget: Array  # [M] units a content can still spend
@@ -24,14 +24,14 @@ class Ledger(NamedTuple):
     granted: Array  # impressions granted today, yesterday's outstanding included
     spent: Array  # impressions shown today
     released: Array  # impressions given back today
-    spent_units: Array  # units spent today
+    spent_coins: Array  # f32, coins spent today: a report, which no balance rests on
 
 
 def opened(xp: Namespace, contents: int, budget_coins: float) -> Ledger:
     """A ledger with full budgets and an empty pool."""
     zero = xp.zeros((), dtype=xp.int32)
     none = xp.zeros((contents,), dtype=xp.int32)
-    return Ledger(zero, none + int(budget_coins * COIN), none, none, zero, zero, zero, zero)
+    return Ledger(zero, none + int(budget_coins * COIN), none, none, zero, zero, zero, xp.zeros((), xp.float32))
 
 
 def refill(xp: Namespace, ledger: Ledger, pool: Array) -> Ledger:
@@ -43,7 +43,7 @@ def refill(xp: Namespace, ledger: Ledger, pool: Array) -> Ledger:
         granted=carried,
         spent=zero,
         released=zero,
-        spent_units=zero,
+        spent_coins=xp.zeros((), xp.float32),
     )
 
 
@@ -80,7 +80,7 @@ def spend(xp: Namespace, ledger: Ledger, shown: Array) -> Ledger:
     return ledger._replace(
         outstanding=ledger.outstanding - shown,
         spent=ledger.spent + shown.sum().astype(xp.int32),
-        spent_units=ledger.spent_units + (shown * ledger.price).sum().astype(xp.int32),
+        spent_coins=ledger.spent_coins + (shown.astype(xp.float32) * ledger.price).sum() / COIN,
     )
 
 

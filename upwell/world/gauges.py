@@ -55,7 +55,7 @@ def stretch(config: WorldConfig, before: Day, after: Day) -> Stretch:
     grown = after.state.contents.stats - before.state.contents.stats
     young = after.state.day - after.state.contents.born_day < 3
     books, then = after.state.regulator.ledger, before.state.regulator.ledger
-    coins = (books.spent_units - then.spent_units) / COIN
+    coins = books.spent_coins - then.spent_coins
     heating = config.heating
     # A coin's worth: the whole pool costs ``yuan_per_dau`` of each active user.
     pool_coins = heating.pool * 500.0 * config.sizes.contents * heating.budget / heating.first_ask

@@ -114,8 +114,9 @@ def day_report(
         "stats": contents.stats,
         "ledger": jnp.stack([
             state.regulator.ledger.granted, state.regulator.ledger.spent, state.regulator.ledger.released,
-            state.regulator.ledger.outstanding.sum(), state.regulator.ledger.pool, state.regulator.ledger.spent_units,
+            state.regulator.ledger.outstanding.sum(), state.regulator.ledger.pool,
         ]),
+        "coins": state.regulator.ledger.spent_coins,
         "throttle": state.regulator.throttle,
         "cheats": state.regulator.cheat.sum(),
     }  # fmt: skip
