@@ -1,4 +1,4 @@
-"""The user agent by rules: whether to explore, and how far from what the user knows."""
+"""The user agent by rules: whether to explore, how far from what the user knows, and what it learns of a user."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import NamedTuple
 from upwell.agents.mind import CURIOSITY, EXPLOITATION, FATIGUE, SATISFACTION
 from upwell.agents.xp import Array, Namespace
 
-MOST = 0.35
-"""Highest explore probability at one place, by the rules."""
+MOST = 0.95
+"""Highest explore probability at one place: below 1, so that what would have stood there keeps a chance."""
 
 
 class UserDials(NamedTuple):
     """What a policy may turn; the defaults are the rules. Floats or scalar arrays."""
 
-    explore: Array = 1.0  # factor on the explore probability, below 1 / MOST
-    reach: Array = 0.6  # cosine to the profile at which a user without curiosity explores
+    explore: Array = 1.0  # factor on the explore probability
+    reach: Array = 0.3  # cosine to the profile at which a user without curiosity explores
     novelty: Array = 0.5  # logits, preference for new content
 
 
@@ -29,7 +29,7 @@ def explore_probability(xp: Namespace, mind: Array, dials: UserDials = RULES) ->
     """
     drive = mind[..., CURIOSITY] * (1.0 - mind[..., EXPLOITATION]) + 0.5 * mind[..., FATIGUE]
     calm = xp.clip((mind[..., SATISFACTION] - 0.3) / 0.3, 0.0, 1.0)
-    return xp.clip(drive * calm, 0.0, 1.0) * MOST * dials.explore
+    return xp.clip(drive * calm * dials.explore, 0.0, MOST)
 
 
 def explore_parts(
@@ -49,3 +49,19 @@ def explore_parts(
         "novelty": dials.novelty * new,
         "reach": -(4.0 * xp.abs(similarity - reach)),
     }
+
+
+def taste_step(profile: Array, embedding: Array, rate: Array) -> Array:
+    """What one click adds to a profile: a step of ``rate`` towards what was clicked, f32 ``[..., D]``."""
+    return rate * (embedding - profile)
+
+
+def expected_after(expected: Array, clicks: Array, size: int) -> Array:
+    """Running clicks per impression of a user after one more slate of ``size``, f32 ``[...]``."""
+    return expected + 0.05 * (clicks / size - expected)
+
+
+def familiarity(xp: Namespace, embedding: Array, recent: Array) -> Array:
+    """Mean cosine of a slate of unit embeddings ``[..., K, D]`` to what was shown just before ``[..., D]``."""
+    dot = xp.einsum("...kd,...d->...k", embedding, recent).mean(-1)
+    return dot / xp.maximum(xp.sqrt((recent * recent).sum(-1)), 1e-6)

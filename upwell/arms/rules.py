@@ -11,10 +11,11 @@ from functools import partial
 
 import jax.numpy as jnp
 
-from upwell.agents import content, system, user
+from upwell.agents import content, user
 from upwell.agents.dials import Dials
 from upwell.agents.parts import Additive, AdditiveChoice, Parts
 from upwell.agents.xp import hash_uniform
+from upwell.regulator import policy
 from upwell.regulator.tick import Requests
 from upwell.world.arm import Arm, Batch, View, counts, ranker_scores
 from upwell.world.state import IMPRESSIONS, Array
@@ -25,9 +26,9 @@ DialsOf = Callable[[View], Dials]
 
 
 def promise(view: View) -> Array:
-    """Log of the posterior click rate over the platform's mean, shrunk by five expected clicks, f32 ``[M]``."""
+    """Log of each content's posterior click rate over the platform's mean, f32 ``[M]``."""
     impressions, clicks, _, _ = counts(view)
-    return jnp.log((clicks + 5.0) / (impressions * view.platform_ctr + 5.0))
+    return content.promise(jnp, clicks, impressions, view.platform_ctr)
 
 
 def match(view: View, ids: Array) -> Array:
@@ -38,49 +39,34 @@ def match(view: View, ids: Array) -> Array:
 
 
 def requests(dials_of: DialsOf, view: View) -> Requests:
-    """Contents ask by their rules, the system agent approves by its score; grants stop on certainty."""
-    dials, heating, goal = dials_of(view), view.config.heating, view.config.goal
-    impressions, clicks, valid, heated = counts(view)
-    quality = content.quality(jnp, valid, clicks, impressions, view.platform_ctr)
-    ctr = clicks / jnp.maximum(impressions, 1.0)
-    u = hash_uniform(jnp, view.seed, ASK, view.tick_key, jnp.arange(impressions.shape[0]))
-    asked = content.ask(
-        jnp, impressions, ctr, quality, view.coins, view.scale, heating.first_ask, u, dials.content
-    )  # fmt: skip
-    hopeless = content.hopeless(impressions, promise(view), view.platform_ctr, dials.content)
-    grown = (view.age_days >= 3) & (impressions > 3_000.0 * view.scale)
-    asks = asked.asks & ~hopeless & ~grown
+    """What contents want heated this tick."""
+    every, goal = jnp.arange(view.age_days.shape[0]), view.config.goal
     followers = view.contents.creator_followers[view.contents.creator]
-    # Retention of creators: contents not yet tried, of creators not yet big, count most.
-    boost = -jnp.log1p(heated / view.scale) - 0.2 * jnp.log(followers) - 0.1 * view.age_days
-    best_fit = match(view, jnp.arange(impressions.shape[0])).max(0) + promise(view)
-    weights = (
-        goal.user_satisfaction * dials.system.user,
-        goal.platform_revenue * dials.system.revenue,
-        goal.long_term * dials.system.long_term,
-    )
-    score = system.score(jnp, best_fit, asked.bid, boost, asks, weights)
-    granted = (asked.impressions * dials.system.share).astype(jnp.int32)
-    return Requests(
-        impressions=jnp.where(asks & (score > dials.system.approval), granted, 0),
-        score=score,
-        give_up=hopeless | grown,
-        bid=asked.bid / content.REFERENCE_BID,
-        discount=jnp.full(score.shape, dials.content.discount),
+    return policy.requests(
+        jnp,
+        policy.Standing(*counts(view), view.age_days, followers, view.coins),
+        best_match=match(view, every).max(0),
+        u=hash_uniform(jnp, view.seed, ASK, view.tick_key, every),
+        scale=view.scale,
+        platform_ctr=view.platform_ctr,
+        first_ask=view.config.heating.first_ask,
+        weights=(goal.user_satisfaction, goal.platform_revenue, goal.long_term),
+        dials=dials_of(view),
     )
 
 
 def heat(dials_of: DialsOf, view: View, batch: Batch, grants: Array) -> Parts:
-    """Fit of each user to each grant plus the content's promise, f32 ``[S, R, G]``; -inf behind the fit gate."""
-    dials = dials_of(view)
-    fit = jnp.einsum("srd,sgd->srg", batch.users.profile, view.contents.embedding[grants])
-    known = view.contents.stats[:, IMPRESSIONS][grants] * view.platform_ctr
-    gate = content.fit_gate(known, dials.content)
-    return {
-        "fit": view.config.ranker.personal * fit,
-        "promise": dials.system.promise * promise(view)[grants][:, None, :],
-        "gate": jnp.where(fit >= gate[:, None, :], 0.0, -jnp.inf),
-    }
+    """Which users each grant wins, f32 ``[S, R, G]``."""
+    dials, impressions = dials_of(view), view.contents.stats[:, IMPRESSIONS]
+    return policy.heat(
+        jnp,
+        fit=jnp.einsum("srd,sgd->srg", batch.users.profile, view.contents.embedding[grants]),
+        promise=promise(view)[grants][:, None, :],
+        known_clicks=(impressions * view.platform_ctr)[grants][:, None, :],
+        fit_weight=view.config.ranker.personal,
+        content_dials=dials.content,
+        system_dials=dials.system,
+    )
 
 
 def explore_probability(dials_of: DialsOf, view: View, batch: Batch) -> Array:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from upwell.agents import mind
+from upwell.agents import mind, user
 from upwell.agents.xp import hash_uniform, quantise
 from upwell.regulator import guards, ledger, slate
 from upwell.regulator.assignment import assign
@@ -231,16 +231,13 @@ def remember(
 
     clicks = clicked.sum(-1).astype(jnp.float32)
     # The profile moves towards the mean embedding of what was clicked.
-    step = (config.ranker.learning * config.ranker.feedback * clicked)[..., None]
-    towards = (step * (shown.embedding - users.profile[:, :, None, :])).sum(2)
+    rate = (config.ranker.learning * config.ranker.feedback * clicked)[..., None]
+    towards = user.taste_step(users.profile[:, :, None, :], shown.embedding, rate).sum(2)
     # One scatter for both: 1 where a tag was met, 2 where a valid view engaged it.
     row, place = jnp.arange(ids.shape[0])[:, None, None], jnp.arange(ids.shape[1])[None, :, None]
     what = jnp.repeat(1 + valid.astype(jnp.int8), 3, axis=-1)
     met = jnp.zeros(users.interest.shape, jnp.int8).at[row, place, flat_tags].max(what)
     today = day.astype(jnp.int16)
-    cosine = jnp.einsum("srkd,srd->srk", shown.embedding, shown.recent).mean(-1) / jnp.maximum(
-        jnp.linalg.norm(shown.recent, axis=-1), 1e-6
-    )
     # The last valid view of the slate joins the history; its generation tells it from a later content in its place.
     viewed = jnp.where(valid, ids + contents.generation[ids] * config.sizes.contents, -1)
     newest = jnp.take_along_axis(viewed, (ids.shape[-1] - 1 - jnp.argmax(valid[..., ::-1], -1))[..., None], -1)
@@ -260,10 +257,10 @@ def remember(
             clicks,
             users.expected * config.sizes.slate,
             (clicked & (shown.age_days < 3)).any(-1),
-            cosine,
+            user.familiarity(jnp, shown.embedding, shown.recent),
             MIND,
         ),
-        expected=users.expected + 0.05 * (clicks / config.sizes.slate - users.expected),
+        expected=user.expected_after(users.expected, clicks, config.sizes.slate),
         visited_h=jnp.broadcast_to(moment.now_h, clicks.shape),
     )
     return state._replace(users=write_back(state.users, changed, moment, ids), contents=contents), added
