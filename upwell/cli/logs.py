@@ -43,8 +43,11 @@ def import_logs(
 
 
 def read_logs(paths: list[Path], out: Path, format: str = "auto", map: Path | None = None) -> dict[str, Any]:
-    """Import with progress and warnings on stderr; the result of ``importer.run``."""
-    from upwell.logs import importer
+    """Import with progress and warnings on stderr; the result of ``importer.run``.
+
+    Raises UpwellError, saying how to go on, when it is interrupted after the first journal entry.
+    """
+    from upwell.logs import importer, staging
     from upwell.logs.plan import plan
 
     planned = plan(paths, format, map)
@@ -58,7 +61,16 @@ def read_logs(paths: list[Path], out: Path, format: str = "auto", map: Path | No
                 advance()
             read += count
 
-        result = importer.run(planned, out, step)
+        def note(said: str) -> None:
+            stderr.print(said, markup=False, soft_wrap=True)
+
+        try:
+            result = importer.run(planned, out, step, note)
+        except KeyboardInterrupt:
+            if not staging.unfinished(out):
+                raise
+            kept = staging.work_of(out)
+            raise UpwellError(f"stopped: the same command goes on from here (to give it up, remove {kept})") from None
     if not result["rows_kept"]:
         stderr.print(f"warning: no row could be used: see {result['rejected_file']}", markup=False)
     for name, keys in result["keys_not_imported"].items():

@@ -6,23 +6,25 @@ hundred million different rows any two share a key has probability 0.0003.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-SHARES = 32
+from upwell.logs.journal import SHARES, reopened
+
 RECORD = np.dtype([("key", np.uint64), ("place", np.uint64)])
 
 
 class Repeats:
-    """Keys of one table in the order of its rows. ``folder`` must be empty; it is the caller's to remove."""
+    """Keys of one table in the order of its rows. ``sizes``: bytes of each share that an earlier run has left in
+    ``folder`` and that count. The folder is the caller's to remove."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True)
+    def __init__(self, folder: Path, sizes: Sequence[int] = (0,) * SHARES) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.count = 0
-        self.files: list[IO[bytes]] = [(folder / f"{share:02}").open("wb") for share in range(SHARES)]
+        self.count = sum(sizes) // RECORD.itemsize
+        self.files = [reopened(folder / f"{share:02}", size) for share, size in enumerate(sizes)]
 
     def add(self, keys: np.ndarray) -> None:
         records = np.empty(len(keys), RECORD)
@@ -35,6 +37,12 @@ class Repeats:
             file.write(records[edges[share] : end].tobytes())
         self.count += len(keys)
 
+    def sizes(self) -> list[int]:
+        """Bytes of each share, all of them with the system."""
+        for file in self.files:
+            file.flush()
+        return [file.tell() for file in self.files]
+
     def close(self) -> None:
         for file in self.files:
             file.close()
@@ -45,6 +53,6 @@ class Repeats:
         found: list[np.ndarray] = []
         for share in range(SHARES):
             records = np.fromfile(self.folder / f"{share:02}", RECORD)
-            records = records[np.lexsort((records["place"], records["key"]))]
+            records = records[np.argsort(records["key"], kind="stable")]  # equal keys stay in the order of their rows
             found.append(records["place"][1:][records["key"][1:] == records["key"][:-1]])
         return np.sort(np.concatenate(found)).astype(np.int64)

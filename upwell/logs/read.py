@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,43 +19,63 @@ BLOCK = 8 << 20
 LONGEST_LINE = 16 << 20
 PARQUET_ROWS = 100_000
 
-Block = Callable[[], Rows]
-"""Gives a block's rows. Called in a worker: reading goes on meanwhile."""
 Step = Callable[[int], None]
 """Told the bytes of the file got through."""
 
 
-def blocks(source: Source, step: Step) -> Iterator[Block]:
+class Place(msgspec.Struct, frozen=True):
+    """Where a file is gone on with. Reading from it cuts the rest into the same blocks as reading from the start."""
+
+    at: int = 0
+    """Bytes read, of the uncompressed file; of Parquet, rows."""
+    tail: int = 0
+    """How many of these, the last ones, belong to the next block."""
+    line: int = 1
+    """Number of the next block's first line."""
+
+
+class Block(NamedTuple):
+    """``rows`` gives its rows and is called in a worker: reading goes on meanwhile. ``after``: the next one's place."""
+
+    rows: Callable[[], Rows]
+    after: Place
+
+
+def blocks(source: Source, start: Place, step: Step) -> Iterator[Block]:
     """Blocks in order. Raises BadRequest where the file breaks off or turns out not to be what it seemed."""
     try:
         if source.form == "parquet":
-            yield from parquet_blocks(source, step)
+            yield from parquet_blocks(source, start, step)
         else:
-            yield from text_blocks(source, step)
+            yield from text_blocks(source, start, step)
     except BROKEN as error:
         raise BadRequest(f"{source.path}: the gzip breaks off or is damaged ({error}): get the file again") from None
     except pl.exceptions.PolarsError as error:
         raise BadRequest(f"{source.path}: damaged Parquet ({first_line(error)}): get the file again") from None
 
 
-def parquet_blocks(source: Source, step: Step) -> Iterator[Block]:
+def parquet_blocks(source: Source, start: Place, step: Step) -> Iterator[Block]:
     size, rows = source.path.stat().st_size, pl.scan_parquet(source.path).select(pl.len()).collect().item()
-    for start in range(0, rows, PARQUET_ROWS):
-        frame = pl.scan_parquet(source.path).slice(start, PARQUET_ROWS).collect()
-        yield partial(identity, Rows(frame, np.arange(start, start + frame.height) + 1))
-        step(size * min(PARQUET_ROWS, rows - start) // rows)
+    step(size * start.at // max(rows, 1))
+    for first in range(start.at, rows, PARQUET_ROWS):
+        frame = pl.scan_parquet(source.path).slice(first, PARQUET_ROWS).collect()
+        after = first + frame.height
+        yield Block(partial(identity, Rows(frame, np.arange(first, after) + 1)), Place(after))
+        step(size * frame.height // rows)
 
 
 def identity(rows: Rows) -> Rows:
     return rows
 
 
-def text_blocks(source: Source, step: Step) -> Iterator[Block]:
+def text_blocks(source: Source, start: Place, step: Step) -> Iterator[Block]:
     """Blocks of whole lines. A line's number counts from 1 in the uncompressed file."""
     with source.path.open("rb") as disk:
         file = unpacked(disk, source.packed)
-        tail, line, told = b"", 1, 0
-        if source.form == "csv":
+        line, told = start.line, 0
+        file.seek(start.at - start.tail)
+        tail = file.read(start.tail)
+        if start.at == 0 and source.form == "csv":
             line += header_lines(file)
         while True:
             data = file.read(BLOCK)
@@ -71,14 +91,15 @@ def text_blocks(source: Source, step: Step) -> Iterator[Block]:
             if block:
                 lines = block.count(b"\n") + (not block.endswith(b"\n"))
                 if source.form == "jsonl":
-                    yield partial(json_rows, block, line, source.columns)
+                    rows = partial(json_rows, block, line, source.columns)
                 elif is_plain(block):
-                    yield partial(plain_rows, block, line, source.columns, source.separator)
+                    rows = partial(plain_rows, block, line, source.columns, source.separator)
                 else:
-                    rows, left, lines = quoted_rows(block, line, source.columns, source.separator, not data)
+                    read, left, lines = quoted_rows(block, line, source.columns, source.separator, not data)
                     tail = left + tail
-                    yield partial(identity, rows)
+                    rows = partial(identity, read)
                 line += lines
+                yield Block(rows, Place(file.tell(), len(tail), line))
             if not data:
                 return
 

@@ -1,118 +1,108 @@
-"""What an import writes: Parquet parts, rejects, counts. All in a temporary folder, put in place by one rename at the
-end, so that a failed or interrupted import leaves nothing and an earlier data set whole."""
+"""Where an import is built: a folder beside ``--out``, put in its place by one rename at the end, so that one that
+fails leaves nothing, and an earlier data set whole. What a stopped one leaves there, the next one goes on with."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
-import tempfile
-from collections import Counter
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-import polars as pl
 
 from upwell.errors import BadRequest
-from upwell.logs.duplicates import Repeats
-from upwell.logs.lines import Bad
-from upwell.logs.schema import Table
+from upwell.logs.journal import JOURNAL, Journal, begin, differs, whole
+from upwell.logs.plan import Plan
 
-PART_ROWS = 500_000
 MANIFEST = "dataset.json"
 MADE_BY = "upwell import"
-REJECTS = "rejects.jsonl"
 
 
-class Rejects:
-    """Rows that were not imported, one JSON object a line, and how many for each reason."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / REJECTS
-        self.file = self.path.open("wb")
-        self.reasons: Counter[str] = Counter()
-        self.tables: Counter[Table] = Counter()
-
-    def add(self, table: Table, name: str, bad: Iterable[Bad]) -> None:
-        for row in bad:
-            self.reasons[row.reason] += 1
-            self.tables[table] += 1
-            entry = {"file": name, "row": row.row, "reason": row.reason, "raw": row.raw}
-            self.file.write(msgspec.json.encode(entry, enc_hook=str) + b"\n")
-
-    def close(self) -> None:
-        """Leaves no file where nothing was rejected."""
-        self.file.close()
-        if not self.reasons:
-            self.path.unlink(missing_ok=True)
+def work_of(out: Path) -> Path:
+    """The folder in which the data set for ``out`` is built."""
+    return out.parent / f".{out.name}.import"
 
 
-class Parts:
-    """One table, written in parts of ``PART_ROWS`` rows as they come."""
-
-    def __init__(self, folder: Path, spill: Path, schema: dict[str, Any]) -> None:
-        folder.mkdir()
-        self.folder, self.schema = folder, schema
-        self.waiting: list[pl.DataFrame] = []
-        self.heights: list[int] = []
-        self.repeats = Repeats(spill)
-
-    def add(self, frame: pl.DataFrame, keys: np.ndarray) -> None:
-        self.repeats.add(keys)
-        self.waiting.append(frame)
-        if sum(frame.height for frame in self.waiting) >= PART_ROWS:
-            self.flush()
-
-    def flush(self) -> None:
-        part = pl.concat(self.waiting) if self.waiting else pl.DataFrame(schema=self.schema)
-        part.write_parquet(self.path(len(self.heights)), compression="zstd", compression_level=1)
-        self.heights.append(part.height)
-        self.waiting.clear()
-
-    def path(self, part: int) -> Path:
-        return self.folder / f"part-{part:05}.parquet"
-
-    def finish(self) -> Generator[pl.DataFrame]:
-        """Write what waits, then take out rows that repeat an earlier one, part by part, and give them."""
-        if self.waiting or not self.heights:
-            self.flush()
-        places, start = self.repeats.places(), 0
-        for part, height in enumerate(self.heights):
-            here = places[np.searchsorted(places, start) : np.searchsorted(places, start + height)] - start
-            start += height
-            if len(here):
-                frame = pl.read_parquet(self.path(part))
-                stays = np.ones(height, bool)
-                stays[here] = False
-                frame.filter(stays).write_parquet(self.path(part), compression="zstd", compression_level=1)
-                self.heights[part] = int(stays.sum())
-                yield frame.filter(~stays)
-
-    def close(self) -> None:
-        self.repeats.close()
-
-    def merge(self, path: Path) -> None:
-        """The parts as one file, in constant memory."""
-        pl.scan_parquet(self.folder / "*.parquet").sink_parquet(path, compression="zstd")
-        shutil.rmtree(self.folder)
+def unfinished(out: Path) -> bool:
+    """Whether a stopped import to ``out`` can be gone on with."""
+    return (work_of(out) / JOURNAL).exists()
 
 
 @contextmanager
-def staged(out: Path) -> Generator[Path]:
-    """A folder that becomes ``out`` if all goes well. Raises BadRequest if ``out`` holds anything but a data set."""
+def staged(out: Path, plan: Plan, note: Callable[[str], None]) -> Generator[tuple[Path, Journal]]:
+    """The folder to work in, whose ``new`` becomes ``out`` if all goes well, and what is done there already.
+
+    A failed import's folder is removed, a stopped one's stays if there is anything to go on from. Raises BadRequest if
+    ``out`` holds anything but a data set, or another import is at work on it.
+    """
     check(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    work = work_of(out)
+    work.mkdir(parents=True, exist_ok=True)
+    with locked(work, out):
+        try:
+            journal = resume(work, out, plan, note)
+            yield work, journal
+            (work / JOURNAL).unlink()  # from here on there is nothing to go on from
+            if out.exists():
+                out.rename(work / "old")
+            (work / "new").rename(out)
+            remove(work, out)
+        except Exception:
+            remove(work, out)
+            raise
+        except BaseException:
+            if not unfinished(out):
+                remove(work, out)
+            raise
+
+
+def resume(work: Path, out: Path, plan: Plan, note: Callable[[str], None]) -> Journal:
+    """What is done already; else an empty journal and folder. ``note`` is told which."""
+    now = begin(plan)
     try:
-        (work / "new").mkdir()
-        yield work / "new"
-        if out.exists():
-            out.rename(work / "old")
-        (work / "new").rename(out)
+        left = msgspec.json.decode((work / JOURNAL).read_bytes(), type=Journal)
+        why = differs(left, now) or ("" if whole(left, work) else "its files are damaged")
+        if not why:
+            note(f"going on after {left.rows:,} rows that an earlier import of the same files has read")
+            return left
+        note(f"an earlier import to {out} was stopped, but {why}: starting anew")
+    except FileNotFoundError:
+        pass
+    except msgspec.DecodeError:
+        note(f"an earlier import to {out} was stopped, but its journal is of another version: starting anew")
+    clear(work, out)
+    (work / "new").mkdir()
+    return now
+
+
+def clear(work: Path, out: Path) -> None:
+    """Empty the folder; an earlier data set that a run killed while renaming has left there goes back."""
+    if (work / "old").exists() and not out.exists():
+        (work / "old").rename(out)
+    for path in work.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def remove(work: Path, out: Path) -> None:
+    clear(work, out)
+    work.rmdir()
+
+
+@contextmanager
+def locked(work: Path, out: Path) -> Generator[None]:
+    """Nobody else works in the folder meanwhile; a killed process's lock ends with it. Raises BadRequest."""
+    held = os.open(work, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadRequest(f"{out}: another import is writing there: wait for it or choose another --out") from None
+        yield
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        os.close(held)
 
 
 def check(out: Path) -> None:
