@@ -61,6 +61,7 @@ def test_experiment_command_writes_one_self_contained_page(tmp_path):
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<script src" not in page
     assert "oracle" in page
+    assert (tmp_path / "table.md").read_text(encoding="utf-8").count("`oracle`") == 2
 
 
 @pytest.mark.parametrize(

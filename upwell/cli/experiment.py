@@ -31,12 +31,12 @@ def experiment(
     ] = Path("out/experiment"),
     json: Json = False,
 ) -> None:
-    """Run arms × seeds from the same burnt-in platforms; intervals over seeds, and an HTML report.
+    """Run arms × seeds from the same burnt-in platforms; intervals over seeds, an HTML report, and a Markdown table.
 
     What is not given comes from the fixed protocol (upwell/experiment/protocol.toml), whatever sizes a world file has.
     """
     from upwell.arms.registry import members
-    from upwell.experiment import runner
+    from upwell.experiment import markdown, runner
     from upwell.experiment.protocol import fixed
     from upwell.experiment.report import write_report
     from upwell.experiment.summary import summarise
@@ -60,7 +60,8 @@ def experiment(
     result = summarise(plan, runs)
     page = out / "report.html"
     write_report(plan, runs, result, page)
-    result["report"] = str(page)
+    markdown.write(result, out / "table.md")
+    result |= {"report": str(page), "table": str(out / "table.md")}
     emit(result, json, lambda: show(result, page))
 
 
