@@ -78,6 +78,7 @@ class Request(Record, frozen=True, kw_only=True):
     request_id: Id | None = None
     exclude: Annotated[tuple[Id, ...], Meta(max_length=10_000)] = ()  # never to be shown
     inject: bool = True  # grants may add eligible contents that are not among the candidates
+    shadow: bool = False  # decide and log, but answer with the ranker's own order
     context: dict[str, str | float | bool] = field(default_factory=dict[str, str | float | bool])
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax.numpy as jnp
 
-from upwell.agents.xp import BLOCKED, hash_uniform, quantise, top_k
+from upwell.agents.xp import BLOCKED, hash_uniform, quantise
 from upwell.regulator import guards, slate, tick
+from upwell.regulator.match import held_by
 from upwell.world.arm import Arm, Batch, View
 from upwell.world.config import WorldConfig
 from upwell.world.state import CLICKS, HEATED, IMPRESSIONS, VALID, Array, Users, WorldState
@@ -41,15 +44,8 @@ def match_grants(config: WorldConfig, arm: Arm, state: WorldState, view: View, b
     outstanding = state.regulator.ledger.outstanding
     sizes = config.sizes
     many = min(sizes.contents, max(4 * sizes.grants, 16 * sizes.grants * state.persona.shape[0] // 8))
-    # Another draw of the outstanding grants at each tick: with more of them than places, all get their turn.
-    turn = jnp.where(
-        outstanding > 0, hash_uniform(jnp, state.seed, WHICH_GRANTS, view.tick_key, jnp.arange(sizes.contents)), -1.0
-    )
-    live, active = top_k(jnp, turn, many)
-    fit = jnp.where(live > 0, arm.match(view, active), -jnp.inf)
-    value, order = top_k(jnp, fit, min(sizes.grants, many))
-    ids = active[order]
-    held = jnp.isfinite(value)
+    turn = hash_uniform(jnp, state.seed, WHICH_GRANTS, view.tick_key, jnp.arange(sizes.contents))
+    ids, held = held_by(jnp, outstanding, turn, partial(arm.match, view), many, sizes.grants)
     holders = jnp.zeros(sizes.contents, jnp.int32).at[ids].add(held.astype(jnp.int32))
     # Whole shares; the remainder goes to the first segment that holds the grant.
     share = outstanding[ids] // jnp.maximum(holders[ids], 1)

@@ -1,0 +1,119 @@
+"""How shown slates and interactions change what is known of users and contents.
+
+State is a fold over the log: the same entries in the same order give the same state, however they were batched. A
+slate is *open* until its user's next one. The record holds the mind as it was before the open slate's outcome, and that
+outcome so far; what the user feels now is ``arrive``: the one update for the slate (``agents.mind``) applied, then
+recovery. So a click counts for the next request at once, and a slate that nobody touched counts as a miss when the
+next one comes. Events of older slates count for contents, profile and history; the mind has moved on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from upwell.agents import mind, user
+from upwell.service.records import COUNTS, RING
+from upwell.service.settings import Settings
+from upwell.service.tables import NOBODY, Contents, Users
+
+MIND = mind.MindRules()
+HOUR_MS = 3_600_000
+RECENT_STEP, RECENT_HALF_LIFE_H = 0.05, 48.0
+"""The reference platform's: what a user was lately shown, as a fading mean."""
+TASTE_RATE = 0.12
+"""How far a click moves a profile, as the reference platform's ranker has it."""
+NEW_MS = 3 * 86_400_000
+COLUMN = {name: i for i, name in enumerate(COUNTS)}
+
+Records = npt.NDArray[np.void]
+
+
+def arrive(settings: Settings, record: Records, now_ms: int) -> Records:
+    """Users' records ``[B]`` as they are when a request comes, a copy: the open slate is closed, time has gone by, and
+    the ring begins anew with each no-repeat window."""
+    now = record.copy()
+    elapsed_h = np.maximum(now_ms - record["visited_ms"], 0) / HOUR_MS
+    opened = record["open_size"] > 0
+    size = np.maximum(record["open_size"], 1).astype(np.float32)
+    clicks = record["open_clicks"].astype(np.float32)
+    after = mind.update(
+        np, record["mind"], clicks, record["expected"] * size, record["open_clicked_new"] > 0,
+        record["open_similarity"], MIND,
+    )  # fmt: skip
+    feeling = np.where(opened[:, None], after, record["mind"])
+    seen_before = record["visited_ms"] > 0
+    now["mind"] = np.where(seen_before[:, None], mind.recover(np, feeling, elapsed_h, MIND), feeling)
+    expected = user.expected_after(record["expected"], clicks, size)
+    now["expected"] = np.where(opened, expected, record["expected"])
+    now["open_decision"], now["open_size"], now["open_clicks"], now["open_clicked_new"] = 0, 0, 0, 0
+    faded = np.exp2(-elapsed_h / RECENT_HALF_LIFE_H).astype(np.float32)
+    now["recent"] = record["recent"].astype(np.float32) * faded[:, None]
+    window = np.uint32(now_ms // (settings.no_repeat_h * HOUR_MS))
+    anew = record["ring_window"] != window
+    if anew.any():
+        now["ring"][anew], now["ring_at"][anew] = 0, 0
+        now["ring_window"] = window
+    return now
+
+
+def shown(
+    users: Users,
+    contents: Contents,
+    place: npt.NDArray[np.int64],
+    arrived: Records,
+    decision: npt.NDArray[np.uint64],
+    rows: npt.NDArray[np.int32],
+    keys: npt.NDArray[np.uint32],
+    heated: npt.NDArray[np.bool_],
+    explored: npt.NDArray[np.bool_],
+    now_ms: npt.NDArray[np.int64],
+) -> None:
+    """Slates were shown: impressions are counted, each user's slate is open from now on.
+
+    Args:
+        place: users' rows ``[B]``, none twice.
+        arrived: their records at the time of the request (``arrive``).
+        decision: keys ``[B]``.
+        rows, keys, heated, explored: ``[B, K]``; a row of -1 is an empty place, below -1 a content not known.
+    """
+    filled = rows != -1
+    known = np.maximum(rows, NOBODY)
+    embedding = contents.embedding[known]
+    recent = arrived["recent"].astype(np.float32)
+    size = filled.sum(-1)
+    arrived["open_similarity"] = user.familiarity(np, embedding, recent) * known.shape[1] / np.maximum(size, 1)
+    step = ((embedding - recent[:, None, :]) * filled[..., None]).sum(1)
+    arrived["recent"] = recent + RECENT_STEP * step
+    arrived["open_decision"], arrived["open_size"] = decision, np.minimum(size, 255)
+    arrived["visited_ms"] = now_ms
+    arrived["requests"] += 1
+    short = np.maximum(keys.astype(np.uint16), 1)
+    for k in range(rows.shape[1]):
+        at = arrived["ring_at"]
+        here = np.flatnonzero(filled[:, k])
+        arrived["ring"][here, at[here] % RING] = short[here, k]
+        arrived["ring_at"][here] = (at[here] + 1) % RING
+    users.record[place] = arrived
+    users.dirty.update(place.tolist())
+    flat, on = known[filled], known[filled] != NOBODY
+    for column, amount in (
+        ("impressions", np.ones(len(flat), np.int64)),
+        ("heated", heated[filled].astype(np.int64)),
+        ("explored", explored[filled].astype(np.int64)),
+    ):
+        np.add.at(contents.counts[:, COLUMN[column]], flat[on], amount[on])
+        np.add.at(contents.unsaved[:, COLUMN[column]], flat[on], amount[on])
+
+
+def clicked(users: Users, contents: Contents, row: int, content: int, decision: int, now_ms: int) -> None:
+    """One more click of a user: the profile moves towards it, and the open slate's outcome has it."""
+    record = users.record
+    if content > NOBODY:
+        profile = record["profile"][row].astype(np.float32)
+        record["profile"][row] = profile + user.taste_step(profile, contents.embedding[content], TASTE_RATE)
+    if record["open_decision"][row] == decision and decision:
+        record["open_clicks"][row] = min(int(record["open_clicks"][row]) + 1, 255)
+        if content > NOBODY and contents.published_ms[content] > now_ms - NEW_MS:
+            record["open_clicked_new"][row] = 1
+    users.dirty.add(row)

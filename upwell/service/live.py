@@ -1,0 +1,309 @@
+"""What one server has in memory, and the steps that change it. Synchronous, for one thread; nothing here waits.
+
+``recommend`` decides a batch and returns its lines for the log; ``take`` folds lines of the log. ``unsaved`` is all
+that a store does not have yet, as one batch with the offsets that it is the state of.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from upwell.model import Content, Interaction, Weights
+from upwell.regulator import slate
+from upwell.service import fold, recommend, records, wire
+from upwell.service.recommend import Asked, Grants, Window
+from upwell.service.records import COUNTS, Outcome, key_of
+from upwell.service.settings import Settings
+from upwell.service.tables import NOBODY, Contents, Users
+from upwell.state.batch import Batch
+
+log = logging.getLogger(__name__)
+
+HOLDOUT_SALT = 7_001
+DAY_S = 86_400.0
+HOUR_MS = 3_600_000
+REMEMBERED = 100_000
+"""Slates whose contents are kept at hand for the events that come; older ones are read from the store."""
+
+
+class Slate(NamedTuple):
+    """What events of a decision are matched with."""
+
+    user_id: str
+    ids: tuple[str, ...]
+    kinds: tuple[int, ...]
+    ts: int
+
+
+class Live:
+    """Users, contents, grants and slates of one server."""
+
+    def __init__(self, settings: Settings, server: str, saves: bool = True) -> None:
+        self.settings, self.server = settings, server
+        self.saves = saves  # else what is folded here is provisional: another folds the log for the store
+        self.users = Users(settings.holdout, HOLDOUT_SALT)
+        self.contents = Contents()
+        self.grants = Grants(np.zeros((1, 1), np.int32))
+        self.mode = "rules"
+        self.slates: OrderedDict[str, Slate] = OrderedDict()
+        self.outcomes: OrderedDict[str, Outcome] = OrderedDict()
+        self.offsets: dict[str, int] = {}  # partition → next offset of what is folded
+        self.saved: dict[str, int] = {}  # … of what the store has
+        self.window_hour, self.window_shown, self.window_heated = -1, 0, 0
+        self.platform: Counter[str] = Counter()  # impressions and clicks, of regulated users and of the holdout
+        self.throttle = 1.0
+        self.platform_ctr = settings.click_rate
+        self.failures: Counter[str] = Counter()
+        user, revenue, long_term = settings.weights
+        self.weights = Weights(user_satisfaction=user, platform_revenue=revenue, long_term=long_term)
+        self.weights_version = "0"
+        self._batch = Batch()
+        self._decisions = 0
+
+    # ---- requests
+
+    def next_id(self, now_ms: int) -> str:
+        """An id for a decision: server, time and count, so that no two are alike, on any server."""
+        self._decisions += 1
+        return f"{self.server}-{now_ms:x}-{self._decisions:x}"
+
+    def recommend(
+        self, asked: Sequence[Asked], ids: Sequence[str], now_ms: int, why: str | None = None
+    ) -> list[wire.Logged]:
+        """Decide a batch whose requests are of one size and of different users, and fold what was shown.
+
+        ``why``: a reason to answer in the ranker's order, the last step of the ladder.
+        """
+        size = asked[0].request.size
+        if why is None and self.mode != "ranker":
+            try:
+                return self._regulated(asked, ids, size, now_ms)
+            except Exception:
+                # Whatever the regulator cannot do, the ranker's order can be shown.
+                log.exception("the regulator failed on a batch of %d; the ranker's order is shown", len(asked))
+                self.failures["regulator"] += 1
+                why = "regulator_failed"
+        return self._in_order(asked, ids, size, now_ms, why)
+
+    def _regulated(self, asked: Sequence[Asked], ids: Sequence[str], size: int, now_ms: int) -> list[wire.Logged]:
+        settings = self.settings
+        hour = now_ms // HOUR_MS
+        if hour != self.window_hour:
+            self.window_hour, self.window_shown, self.window_heated = hour, 0, 0
+        window = Window(self.window_shown, self.window_heated, self.throttle)
+        decided = recommend.decide(
+            settings, self.users, self.contents, self.grants, window, self.platform_ctr, asked, size, now_ms
+        )  # fmt: skip
+        names = self.contents.rows.names
+        lines: list[wire.Logged] = []
+        for b, one in enumerate(asked):
+            places = wire.places_of(one, decided, b, names)
+            line = self._line(one, ids[b], places, "rules", now_ms, None)
+            line.question = wire.question_of(one, decided, b, names, settings.seed)
+            if one.request.shadow:
+                line.instead, line.places = places, ranked(one, size)
+            lines.append(line)
+        shadow = np.fromiter((one.request.shadow for one in asked), bool, len(asked))
+        if shadow.any():
+            for line in lines:
+                self.show(line)
+            return lines
+        picked = decided.picked
+        rows = np.where(decided.empty[:, 0], recommend.NO_CONTENT, picked.ids[:, 0])
+        keys = np.asarray([[key_of(p.id) for p in line.places] + [0] * (size - len(line.places)) for line in lines])
+        kind = np.where(rows != recommend.NO_CONTENT, picked.kind[:, 0], slate.ORGANIC)
+        heated = kind == slate.HEATED
+        # Empty places go to the end, as in the answer.
+        order = np.argsort(rows == recommend.NO_CONTENT, axis=-1, kind="stable")
+        rows, heated = np.take_along_axis(rows, order, -1), np.take_along_axis(heated, order, -1)
+        explored = np.take_along_axis(kind, order, -1) == slate.EXPLORED
+        users = np.fromiter((one.user for one in asked), np.int64, len(asked))
+        fold.shown(
+            self.users, self.contents, users, decided.arrived, decision_keys(ids), rows, keys.astype(np.uint32),
+            heated, explored, np.full(len(asked), now_ms),
+        )  # fmt: skip
+        self._count_window(int((rows != recommend.NO_CONTENT).sum()), rows[heated])
+        for line in lines:
+            self._remember(line)
+        return lines
+
+    def _in_order(
+        self, asked: Sequence[Asked], ids: Sequence[str], size: int, now_ms: int, why: str | None
+    ) -> list[wire.Logged]:
+        lines = [self._line(one, id, ranked(one, size), "raw", now_ms, why) for one, id in zip(asked, ids, strict=True)]
+        for line in lines:
+            self.show(line)
+        return lines
+
+    def _line(
+        self, one: Asked, id: str, places: list[wire.Place], arm: str, now_ms: int, why: str | None
+    ) -> wire.Logged:
+        version = "rules-1" if arm == "rules" else "ranker"
+        if why is None and self.mode == "policy":
+            why = "no_policy"
+        return wire.Logged(
+            wire.SCHEMA, id, one.request.user_id, now_ms, self.server, places, arm, version, self.weights_version,
+            self.weights, why, one.request.request_id,
+        )  # fmt: skip
+
+    def _count_window(self, impressions: int, heated_rows: np.ndarray) -> None:
+        self.window_shown += impressions
+        self.window_heated += len(heated_rows)
+        np.subtract.at(self.contents.left, heated_rows, 1)
+
+    # ---- the fold
+
+    def show(self, line: wire.Logged) -> None:
+        """Fold one decision of the log: the same state as when it was decided."""
+        row = self.users.rows.at.get(line.user_id)
+        if row is None:
+            row = self.users.put(line.user_id, records.new_user(line.ts, self.platform_ctr))
+        place = np.asarray([row])
+        arrived = fold.arrive(self.settings, self.users.record[place], line.ts)
+        get = self.contents.rows.at.get
+        rows = np.asarray([[get(p.id, -2) for p in line.places]], np.int32).reshape(1, -1)
+        keys = np.asarray([[key_of(p.id) for p in line.places]], np.uint32).reshape(1, -1)
+        kinds = np.asarray([[p.kind for p in line.places]]).reshape(1, -1)
+        if rows.shape[1]:
+            fold.shown(
+                self.users, self.contents, place, arrived, decision_keys([line.decision_id]), rows, keys,
+                kinds == slate.HEATED, kinds == slate.EXPLORED, np.asarray([line.ts]),
+            )  # fmt: skip
+        self._remember(line)
+
+    def _remember(self, line: wire.Logged) -> None:
+        self.slates[line.decision_id] = Slate(
+            line.user_id, tuple(p.id for p in line.places), tuple(p.kind for p in line.places), line.ts
+        )
+        while len(self.slates) > REMEMBERED:
+            self.slates.popitem(last=False)
+        if not self.saves:
+            return
+        self._batch.put("decision", line.decision_id, wire.encoder.encode(line), line.user_id)
+        if line.request_id is not None:
+            key = request_key(line.user_id, line.request_id)
+            self._batch.put("request", key, line.decision_id.encode(), line.user_id)
+        side = "held" if self.users.held_out[self.users.rows.at[line.user_id]] else "free"
+        self.platform[f"{side}_impressions"] += len(line.places)
+
+    def take(self, event: Interaction) -> bool:
+        """Fold one interaction of the log, its slate and outcome at hand; False: it was known already."""
+        decision = event.decision_id or organic_key(event)
+        outcome = self.outcomes.get(decision)
+        if outcome is None:
+            outcome = self.outcomes[decision] = Outcome()
+            while len(self.outcomes) > REMEMBERED:
+                self.outcomes.popitem(last=False)
+        if event.event_id in outcome.events:
+            return False
+        outcome.events.add(event.event_id)
+        shown = self.slates.get(decision)
+        at = shown.ids.index(event.content_id) if shown else 0
+        place = outcome.places.setdefault(at, records.Place())
+        before = (place.clicked, place.valid, place.shared, place.purchased, place.value, place.dwell_s)
+        merge(place, event)
+        self._count(event, place, before, heated=bool(shown and shown.kinds[at] == slate.HEATED))
+        self._batch.put("decision", f"{decision}/outcome", records.outcome_encoder.encode(outcome), event.user_id)
+        self._batch.append("history", event.user_id, wire.encoder.encode(event))
+        return True
+
+    def _count(self, event: Interaction, place: records.Place, before: tuple[object, ...], heated: bool) -> None:
+        clicked, valid, shared, purchased, value, dwell_s = before
+        row = self.contents.rows.at.get(event.content_id, NOBODY)
+        gained: dict[str, int] = {
+            "clicks": place.clicked and not clicked,
+            "valid": place.valid and not valid,
+            "shares": place.shared and not shared,
+            "purchases": place.purchased and not purchased,
+            "value_fen": round(place.value * 100) - round(value * 100),  # type: ignore[operator]
+            "dwell_ms": round(place.dwell_s * 1000) - round(dwell_s * 1000),  # type: ignore[operator]
+        }
+        if heated:
+            gained |= {"heated_clicks": gained["clicks"], "heated_valid": gained["valid"]}
+        if row != NOBODY:
+            for name, amount in gained.items():
+                if amount:
+                    self.contents.count(row, COLUMN[name], int(amount))
+        if gained["clicks"]:
+            user = self.users.rows.at.get(event.user_id)
+            if user is None:
+                user = self.users.put(event.user_id, records.new_user(event.ts, self.platform_ctr))
+            decision = int(decision_keys([event.decision_id])[0]) if event.decision_id else 0
+            fold.clicked(self.users, self.contents, user, row, decision, event.ts)
+            self.platform["held_clicks" if self.users.held_out[user] else "free_clicks"] += 1
+
+    # ---- what the store does not have yet
+
+    def unsaved(self) -> Batch | None:
+        """All that is new since the last call; None when nothing is. The caller writes it, or gives it back."""
+        batch, self._batch = self._batch, Batch()
+        for row in self.users.dirty:
+            name = self.users.rows.names[row]
+            batch.put("user", name, self.users.record[row].tobytes())
+        self.users.dirty.clear()
+        for row in np.flatnonzero(self.contents.unsaved.any(-1)).tolist():
+            deltas = self.contents.unsaved[row]
+            fields = {name: int(n) for name, n in zip(COUNTS, deltas, strict=True) if n}
+            batch.add("content", self.contents.rows.names[row], fields)
+        self.contents.unsaved[:] = 0
+        if self.platform:
+            batch.add("meta", "platform", dict(self.platform))
+            self.platform.clear()
+        for partition, offset in self.offsets.items():
+            if offset != self.saved.get(partition, 0):
+                batch.advance(partition, self.saved.get(partition, 0), offset)
+        batch.ttl_s["decision"] = batch.ttl_s["request"] = self.settings.decisions_days * DAY_S
+        batch.keep = max(self.settings.history, 1)
+        return batch if batch.kinds() or batch.offsets else None
+
+    def written(self, batch: Batch) -> None:
+        """The store has this batch."""
+        self.saved |= {partition: after for partition, (_, after) in batch.offsets.items()}
+
+    def add_content(self, content: Content, load: Callable[[Content], dict[str, int]] = lambda _: {}) -> int:
+        """A content, with the counts that the store has of it."""
+        known = content.id in self.contents.rows.at
+        row = self.contents.put(content)
+        if not known:
+            counted = load(content)
+            self.contents.counts[row] = [counted.get(name, 0) for name in COUNTS]
+        return row
+
+
+COLUMN = {name: i for i, name in enumerate(COUNTS)}
+
+
+def decision_keys(ids: Iterable[str]) -> np.ndarray:
+    """64-bit keys of decisions, none of them 0."""
+    return np.asarray([key_of(id) | (1 << 32) for id in ids], np.uint64)
+
+
+def request_key(user_id: str, request_id: str) -> str:
+    return f"{len(user_id)}:{user_id}:{request_id}"
+
+
+def organic_key(event: Interaction) -> str:
+    """Events without a decision merge by user, content and day."""
+    return f"organic:{event.ts // 86_400_000}:{len(event.user_id)}:{event.user_id}:{event.content_id}"
+
+
+def merge(place: records.Place, event: Interaction) -> None:
+    """One more event of a place: booleans by or, amounts by the largest, so that none can count twice."""
+    place.clicked |= event.clicked or event.kind == "click"
+    place.dwell_s = max(place.dwell_s, event.dwell_s)
+    place.completion = max(place.completion, event.completion)
+    place.shared |= event.shared or event.kind == "share"
+    place.purchased |= event.purchased or event.kind == "purchase"
+    place.value = max(place.value, event.value)
+
+
+def ranked(one: Asked, size: int) -> list[wire.Place]:
+    """The ranker's own order, less what the request excludes."""
+    no = set(one.request.exclude)
+    kept = [name for name in one.ids if name not in no][:size]
+    return [wire.Place(name, slate.ORGANIC, 1.0, False, ("ranker",)) for name in kept]

@@ -1,0 +1,98 @@
+"""The service's settings: one frozen object from a TOML file, variables and options, each with its help."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from upwell.errors import BadRequest
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Settings(BaseSettings):
+    """Everything that a server can be told. ``UPWELL_PORT=9000`` sets ``port``."""
+
+    model_config = SettingsConfigDict(env_prefix="UPWELL_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on; any but loopback needs both tokens")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    workers: int = Field(1, ge=1, le=64, description="server processes")
+    data: Path = Field(Path("upwell-data"), description="folder of the journal and of the embedded store")
+    store: str = Field("", description="memory:, sqlite:PATH or redis://HOST:PORT/DB; empty: SQLite in `data`")
+    events: str = Field("", description="embedded:DIR or kafka://HOST:PORT; empty: a journal in `data`")
+    hosts: tuple[str, ...] = Field((), description="names in Host and Origin that are answered, beside loopback's")
+    client_token: SecretStr | None = Field(None, description="bearer token of callers")
+    operator_token: SecretStr | None = Field(None, description="bearer token of operators, who may do all")
+    clock: Literal["system", "request"] = Field("system", description="`request`: a header says what time it is")
+
+    body_bytes: int = Field(1_000_000, ge=1_000, description="largest request body, bytes")
+    candidates: int = Field(2_000, ge=1, le=10_000, description="most candidates in a request")
+    events_a_call: int = Field(5_000, ge=1, le=100_000, description="most events in a call")
+    rate_per_s: float = Field(0.0, ge=0.0, description="requests a second a caller may make; 0: no limit")
+    skew_s: float = Field(300.0, ge=0.0, description="how far ahead of ours a caller's clock may be, seconds")
+    late_h: float = Field(24.0, gt=0.0, description="events older than this are refused, hours")
+    deadline_ms: float = Field(50.0, gt=0.0, description="after this wait a request gets the ranker's order")
+    drain_s: float = Field(10.0, ge=0.0, description="time that running requests have to end at a stop, seconds")
+
+    cap: Share = Field(0.2, description="most heated impressions of all, in any hour")
+    pool: Share = Field(0.1, description="share of daily impressions that a full pool can heat")
+    protection_days: float = Field(3.0, ge=0.0, description="days in which a new user is not explored on")
+    holdout: Share = Field(0.05, description="share of users who are never regulated")
+    ctr_loss: Share = Field(0.03, description="click-rate loss against the holdout at which exploration throttles")
+    chance: float = Field(50.0, gt=0.0, description="heated impressions that count as one chance, times scale")
+    first_ask: float = Field(1_000.0, gt=0.0, description="impressions that a first budget buys, times scale")
+    budget: float = Field(100.0, ge=0.0, description="a content's own budget at birth, coins")
+    no_repeat_h: float = Field(12.0, gt=0.0, description="window in which nothing is shown to a user twice, hours")
+    fit_weight: float = Field(16.5, gt=0.0, description="logits of a unit of cosine in the race for heated places")
+    daily_impressions: float = Field(100_000.0, gt=0.0, description="impressions a day, until a day has been counted")
+    live_contents: float = Field(10_000.0, gt=0.0, description="live contents, by which `scale` is set with the above")
+    click_rate: float = Field(0.02, gt=0.0, le=1.0, description="the platform's click rate, until it has been counted")
+    weights: tuple[float, float, float] = Field((0.4, 0.3, 0.3), description="user satisfaction, revenue, long term")
+
+    tick_s: float = Field(2.0, gt=0.0, description="time between two slow ticks, seconds")
+    flush_s: float = Field(0.05, gt=0.0, description="most that state is behind what was acknowledged, seconds")
+    life_days: float = Field(30.0, gt=0.0, description="a content is taken down this long after it was published, days")
+    decisions_days: float = Field(7.0, gt=0.0, description="how long decisions are kept, days")
+    history: int = Field(1_000, ge=0, le=100_000, description="interactions kept of a user")
+    users_in_memory: int = Field(1_000_000, ge=1_000, description="users in memory; the rest are in the store alone")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="of every draw")
+
+    @property
+    def scale(self) -> float:
+        """Impressions per live content per day over the reference platform's 500."""
+        return self.daily_impressions / self.live_contents / 500.0
+
+    @property
+    def store_url(self) -> str:
+        return self.store or f"sqlite:{self.data / 'state.db'}"
+
+    @property
+    def events_url(self) -> str:
+        return self.events or f"embedded:{self.data / 'journal'}"
+
+
+def load(path: Path | None = None, **given: Any) -> Settings:
+    """Settings from a TOML file, overridden by ``given``. Raises BadRequest for what is wrong in either."""
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            written = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise BadRequest(f"{path}: cannot be read ({error.strerror})") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise BadRequest(f"{path}: not TOML: {error}") from None
+        # Variables win over the file, options over both.
+        values = {name: value for name, value in written.items() if f"UPWELL_{name.upper()}" not in os.environ}
+    try:
+        return Settings(**values | {name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        # The value is left out: it may be a secret.
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadRequest(f"{path or 'options'}: {where}: {first['msg']}; see `upwell serve --print-config`") from None

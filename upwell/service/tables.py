@@ -1,0 +1,186 @@
+"""What a server has in memory of users and contents: arrays that a batch is gathered from, and where each id stands.
+
+A gap in a table costs nothing: rows of what was forgotten are taken again by the next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from upwell.model import Content
+from upwell.regulator.assignment import assign, unit_id
+from upwell.service import records
+from upwell.service.records import COUNTS, DIMS, USER, key_of
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+NOBODY = 0
+"""Row 0 of every table: who or what is not known."""
+
+
+class Rows:
+    """Which id stands in which row. Row 0 is nobody's."""
+
+    def __init__(self) -> None:
+        self.at: dict[str, int] = {}
+        self.names: list[str] = [""]
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def take(self, name: str) -> int:
+        """A row for an id that has none."""
+        if self._free:
+            row = self._free.pop()
+            self.names[row] = name
+        else:
+            row = len(self.names)
+            self.names.append(name)
+        self.at[name] = row
+        return row
+
+    def drop(self, name: str) -> int | None:
+        row = self.at.pop(name, None)
+        if row is not None:
+            self.names[row] = ""
+            self._free.append(row)
+        return row
+
+
+def grown(array: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
+    """The array with at least ``rows`` rows, twice as many as before when it was too short; new ones are zero."""
+    if rows <= array.shape[0]:
+        return array
+    larger = np.zeros((max(rows, 2 * array.shape[0]), *array.shape[1:]), array.dtype)
+    larger[: array.shape[0]] = array
+    return larger
+
+
+class Users:
+    """Hot records by row, and what hangs on the id alone."""
+
+    def __init__(self, holdout: float, salt: int) -> None:
+        self.rows = Rows()
+        self.record: npt.NDArray[np.void] = np.zeros(1024, USER)
+        self.held_out: npt.NDArray[np.bool_] = np.zeros(1024, bool)
+        self.segment: npt.NDArray[np.int32] = np.zeros(1024, np.int32)
+        self.dirty: set[int] = set()
+        self._holdout, self._salt = holdout, salt
+        self.record[NOBODY] = records.new_user(0, 0.0)
+
+    def put(self, name: str, record: npt.NDArray[np.void]) -> int:
+        """The user's row, now holding ``record``."""
+        row = self.rows.at.get(name)
+        if row is None:
+            row = self.rows.take(name)
+            self.record = grown(self.record, row + 1)
+            self.held_out = grown(self.held_out, row + 1)
+            self.segment = grown(self.segment, row + 1)
+            self.held_out[row] = float(assign(np, np.uint32(unit_id(name)), self._salt)) < self._holdout
+        self.record[row] = record
+        return row
+
+    def forget(self, name: str) -> None:
+        row = self.rows.drop(name)
+        if row is not None:
+            self.dirty.discard(row)
+
+    def oldest(self, count: int) -> list[str]:
+        """Users to forget first when memory is short: those not seen for longest, of whom nothing is unsaved."""
+        rows = np.fromiter((r for r in self.rows.at.values() if r not in self.dirty), np.int64)
+        if not len(rows):
+            return []
+        visited = self.record["visited_ms"][rows]
+        first = np.argpartition(visited, min(count, len(rows) - 1))[:count]
+        return [self.rows.names[row] for row in rows[first]]
+
+
+class Contents:
+    """Live contents by row. ``counts`` and ``unsaved`` are ``[M, len(COUNTS)]``: all, and what is new of it."""
+
+    def __init__(self) -> None:
+        self.rows = Rows()
+        self.info: dict[int, Content] = {}
+        self.key: npt.NDArray[np.uint32] = np.zeros(256, np.uint32)
+        self.embedding: Floats = np.zeros((256, DIMS), np.float32)
+        self.published_ms: Ints = np.zeros(256, np.int64)
+        self.followers: Floats = np.zeros(256, np.float32)
+        self.live: npt.NDArray[np.bool_] = np.zeros(256, bool)
+        self.cheat: npt.NDArray[np.bool_] = np.zeros(256, bool)
+        self.counts: Ints = np.zeros((256, len(COUNTS)), np.int64)
+        self.unsaved: Ints = np.zeros((256, len(COUNTS)), np.int64)
+        self.left: Ints = np.zeros(256, np.int64)  # heated impressions this server may still show
+
+    def put(self, content: Content) -> int:
+        """The content's row, now holding what ``content`` says; counts stay."""
+        row = self.rows.at.get(content.id)
+        if row is None:
+            row = self.rows.take(content.id)
+            for name in ("key", "embedding", "published_ms", "followers", "live", "cheat", "counts", "unsaved", "left"):
+                setattr(self, name, grown(getattr(self, name), row + 1))
+            self.key[row] = key_of(content.id)
+            self.counts[row] = self.unsaved[row] = self.left[row] = 0
+        self.info[row] = content
+        self.embedding[row] = embedding_of(content)
+        self.published_ms[row] = content.published_at
+        self.followers[row] = max(content.creator_followers or 0, 1)
+        self.live[row] = True
+        return row
+
+    def count(self, row: int, column: int, amount: int) -> None:
+        self.counts[row, column] += amount
+        self.unsaved[row, column] += amount
+
+    def forget(self, name: str) -> None:
+        row = self.rows.drop(name)
+        if row is not None:
+            self.info.pop(row, None)
+            self.live[row] = False
+            self.embedding[row] = 0.0
+            self.left[row] = 0
+
+    @property
+    def all_rows(self) -> npt.NDArray[np.int64]:
+        """Rows of live contents, in order of row."""
+        return np.flatnonzero(self.live)
+
+
+def embedding_of(content: Content) -> Floats:
+    """Unit vector f32 ``[DIMS]``: the content's own, folded to ``DIMS``, else hashed from its tags and creator.
+
+    Feature hashing (Weinberger et al. 2009, eq. 3): each feature adds its sign at its place. Inner products of folded
+    vectors are unbiased estimates of the originals'. Up to ``DIMS`` numbers nothing is folded and nothing lost.
+    """
+    out = np.zeros(DIMS, np.float32)
+    given = content.embedding
+    if given is not None and 0 < len(given) <= DIMS:
+        out[: len(given)] = given
+    elif given is not None and given:
+        place = np.arange(len(given), dtype=np.uint32)
+        add(out, place * np.uint32(2654435761), np.asarray(given, np.float32))
+    else:
+        features = [*(f"tag:{tag}" for tag in content.tags), f"creator:{content.creator_id}"]
+        # A tag says more of what a content is about than who made it.
+        weights = [1.0] * len(content.tags) + [0.3 if content.tags else 1.0]
+        # Four places a feature, so that two that collide in one still differ in the others.
+        keys = [key_of(f"{i}:{feature}") for feature in features for i in range(4)]
+        add(out, np.asarray(keys, np.uint32), np.repeat(np.asarray(weights, np.float32), 4))
+    length = math.sqrt(float(out @ out))
+    return out / np.float32(length) if length > 0 else out
+
+
+def add(out: Floats, keys: npt.NDArray[np.uint32], values: Floats) -> None:
+    sign = np.where(keys >> np.uint32(31), -1.0, 1.0).astype(np.float32)
+    np.add.at(out, (keys >> np.uint32(8)) % np.uint32(DIMS), sign * values)
+
+
+def rows_of(rows: Rows, names: Sequence[str] | Iterable[str]) -> list[int]:
+    """Rows of ids, ``NOBODY`` where there is none."""
+    get = rows.at.get
+    return [get(name, NOBODY) for name in names]

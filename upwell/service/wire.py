@@ -1,0 +1,157 @@
+"""Answers of the hot routes, and lines of the log with their ``schema`` number, as ``msgspec`` writes them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from upwell.model import Interaction, Weights
+from upwell.regulator import explain, slate
+from upwell.service.recommend import Asked, Decided
+
+SCHEMA = 1
+DECISIONS, INTERACTIONS, CONTROL = "recommendation-decisions", "user-interactions", "upwell-control"
+
+
+class Item(msgspec.Struct):
+    """One place of an answer."""
+
+    id: str
+    position: int
+    heated: bool
+    explored: bool
+    propensity: float
+    reasons: tuple[str, ...]
+
+
+class Answer(msgspec.Struct):
+    """The answer to ``POST /v1/recommend``. ``degraded`` comes with ``why``, a code."""
+
+    decision_id: str
+    items: list[Item]
+    arm: str
+    policy_version: str
+    weights_version: str
+    degraded: bool
+    why: str | None = None
+
+
+class Question(msgspec.Struct, omit_defaults=True):
+    """What a slate was decided from: enough to build it again, bit for bit (``replay.again``)."""
+
+    number: int
+    candidates: list[str]  # in the ranker's order
+    scores: bytes  # f32 [C], quantised
+    blocked: bytes  # bool [C]
+    repeated: bytes  # bool [C]
+    seed: int
+    probability: float = 0.0
+    preference: bytes = b""  # f32 [C], logits; empty: nothing explored
+    slots: int = 0
+    grants: list[str] = []
+    grant_scores: bytes = b""  # f32 [G]
+    grant_left: bytes = b""  # i32 [G]
+
+
+class Place(msgspec.Struct, omit_defaults=True):
+    """One place in the log: the answer's, and why in numbers."""
+
+    id: str
+    kind: int  # slate.ORGANIC, EXPLORED or HEATED
+    propensity: float
+    stochastic: bool
+    reasons: tuple[str, ...]
+    logit: float = 0.0
+    contributions: dict[str, float] = {}
+
+
+class Logged(msgspec.Struct, omit_defaults=True):
+    """A decision in the log and in the store."""
+
+    schema: int
+    decision_id: str
+    user_id: str
+    ts: int
+    server: str
+    places: list[Place]  # what was shown
+    arm: str
+    policy_version: str
+    weights_version: str
+    weights: Weights
+    why: str | None = None  # the service was degraded: the reason's code
+    request_id: str | None = None
+    instead: list[Place] = []
+    question: Question | None = None
+
+
+class Event(msgspec.Struct):
+    """An interaction in the log."""
+
+    schema: int
+    event: Interaction
+    received_ms: int
+
+
+encoder = msgspec.json.Encoder()
+logged_decoder = msgspec.json.Decoder(Logged)
+event_decoder = msgspec.json.Decoder(Event)
+
+
+@lru_cache(maxsize=256)
+def reason_names(bits: int) -> tuple[str, ...]:
+    return explain.names(bits)
+
+
+def places_of(one: Asked, decided: Decided, b: int, names: list[str]) -> list[Place]:
+    """The filled places of the ``b``-th slate of a batch. ``names``: ids by row of the contents' table."""
+    picked, rows = decided.picked, one.contents
+    kinds, chances = picked.kind[b, 0].tolist(), picked.propensity[b, 0].tolist()
+    drawn, bits = picked.stochastic[b, 0].tolist(), decided.bits[b, 0].tolist()
+    strangers: dict[int, str] = {}
+    if len(rows) and int(rows.min()) < 0:
+        strangers = {int(row): name for row, name in zip(rows, one.ids, strict=True) if row < 0}
+    blocked = decided.empty[b, 0].tolist()
+    return [
+        Place(names[row] if row > 0 else strangers[row], kind, chance, chosen, reason_names(why))
+        for row, kind, chance, chosen, why, gone in zip(
+            picked.ids[b, 0].tolist(), kinds, chances, drawn, bits, blocked, strict=True
+        )
+        if not gone
+    ]
+
+
+def items_of(places: list[Place]) -> list[Item]:
+    """Places as an answer shows them."""
+    return [
+        Item(p.id, k, p.kind == slate.HEATED, p.kind == slate.EXPLORED, p.propensity, p.reasons)
+        for k, p in enumerate(places)
+    ]
+
+
+def question_of(one: Asked, decided: Decided, b: int, names: list[str], seed: int) -> Question:
+    """What the ``b``-th slate of a batch was decided from."""
+    asked, count = decided.question, len(one.ids)
+    out = Question(
+        number=one.number,
+        candidates=one.ids,
+        scores=asked.scores[b, 0, :count].tobytes(),
+        blocked=asked.blocked[b, 0, :count].tobytes(),
+        repeated=decided.repeated[b, 0, :count].tobytes(),
+        seed=seed,
+    )
+    if asked.exploration is not None:
+        out.probability = float(asked.exploration.probability[b, 0])
+        out.preference = asked.exploration.logits[b, 0, :count].tobytes()
+    if asked.grants is not None and asked.slots is not None:
+        out.slots = int(asked.slots[b, 0])
+        out.grants = [names[row] for row in asked.grants.ids[b].tolist()]
+        out.grant_scores = asked.grants.scores[b, 0].tobytes()
+        out.grant_left = asked.grants.lease[b].tobytes()
+    return out
+
+
+def floats(data: bytes) -> npt.NDArray[np.float32]:
+    return np.frombuffer(data, np.float32)
