@@ -1,0 +1,226 @@
+"""The slow tick, live: contents ask, the system agent approves, the ledger pays, grants are matched to segments.
+
+The books are counters in the store, written by whoever holds the lease ``tick``: of each content, impressions granted
+and released, and coins. What was spent is not written twice: it is the heated impressions of the decision log, counted
+once each. So granted = spent + released + outstanding by construction, whatever was killed when; the tests check that
+outstanding is never below zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.cluster.vq import kmeans2
+
+from upwell.agents.dials import Dials
+from upwell.agents.xp import hash_uniform
+from upwell.regulator import guards, policy, tick
+from upwell.regulator.ledger import COIN, Ledger
+from upwell.regulator.match import held_by
+from upwell.service.recommend import Grants
+from upwell.service.records import COUNTS, DIMS
+from upwell.service.settings import Settings
+from upwell.service.tables import NOBODY, Contents, Floats, Users
+from upwell.state.batch import Batch
+
+DAY_MS = 86_400_000
+SEGMENTS, PLACES = 16, 16
+SAMPLE = 4_096
+"""Users whose profiles the segments are found from."""
+ASK, TURN = 501, 611
+RULES = Dials()
+BOOKS = ("granted", "released", "budget_units", "price_units")
+EARNING_CTR, EARNED_COINS = 0.03, 50.0
+Longs = npt.NDArray[np.int64]
+
+
+@dataclass
+class Books:
+    """The ledger's counters by row of the contents' table, and the day's pool. Whole numbers."""
+
+    of: dict[str, Longs] = field(default_factory=lambda: {name: np.zeros(256, np.int64) for name in BOOKS})
+    opened: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(256, bool))
+    day: int = -1
+    granted_today: int = 0
+    released_today: int = 0
+    carried: int = 0  # outstanding when the day began
+
+    def fit(self, rows: int) -> None:
+        """Room for ``rows`` rows."""
+        short = rows - len(self.opened)
+        if short > 0:
+            self.opened = np.concatenate([self.opened, np.zeros(short + len(self.opened), bool)])
+            for name in BOOKS:
+                self.of[name] = np.concatenate(
+                    [self.of[name], np.zeros(len(self.opened) - len(self.of[name]), np.int64)]
+                )
+
+    def load(self, row: int, counters: dict[str, int]) -> None:
+        """What the store has of one content's account."""
+        self.fit(row + 1)
+        self.opened[row] = bool(counters)
+        for name in BOOKS:
+            self.of[name][row] = counters.get(name, 0)
+
+    def outstanding(self, contents: Contents, rows: Longs) -> Longs:
+        """Impressions granted and neither shown nor released, of each content."""
+        return self.of["granted"][rows] - self.of["released"][rows] - contents.counts[rows, COUNTS.index("heated")]
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """What a tick came to: counters to write, and what servers go by until the next."""
+
+    batch: Batch
+    grants: Grants
+    centres: Floats  # [S, DIMS], unit length
+    outstanding: Longs  # by row
+    cheat: npt.NDArray[np.bool_]  # by row
+    changes: dict[str, Longs]  # of the books, by row
+
+
+def pool_of(settings: Settings, daily_impressions: float) -> int:
+    """Impressions of a full pool."""
+    return round(settings.pool * daily_impressions)
+
+
+def segments(users: Users, seed: int) -> Floats:
+    """Unit centres f32 ``[S, DIMS]`` of the k-means cells of users' profiles."""
+    rows = np.fromiter(users.rows.at.values(), np.int64, len(users.rows))
+    profiles = users.record["profile"][rows].astype(np.float32) if len(rows) else np.zeros((0, DIMS), np.float32)
+    profiles = profiles[(profiles**2).sum(-1) > 0]
+    rng = np.random.default_rng(seed)
+    if len(profiles) > SAMPLE:
+        profiles = profiles[rng.choice(len(profiles), SAMPLE, replace=False)]
+    if len(profiles) < 4 * SEGMENTS:  # too few to tell apart
+        centres = profiles.mean(0, keepdims=True) if len(profiles) else np.zeros((1, DIMS), np.float32)
+    else:
+        centres, _ = kmeans2(profiles, SEGMENTS, minit="++", rng=rng)
+    return (centres / np.maximum(np.linalg.norm(centres, axis=-1, keepdims=True), 1e-6)).astype(np.float32)
+
+
+def once(
+    settings: Settings,
+    contents: Contents,
+    books: Books,
+    centres: Floats,
+    number: int,
+    now_ms: int,
+    heated_share: float,
+    throttle: float,
+    platform_ctr: float,
+    daily_impressions: float,
+) -> Ticked:
+    """One slow tick over all live contents. Changes nothing: the caller writes ``batch`` and then calls ``applied``."""
+    rows = contents.all_rows
+    books.fit(len(contents.live))
+    counts = contents.counts[rows]
+    column = {name: counts[:, i] for i, name in enumerate(COUNTS)}
+    age_days = (now_ms - contents.published_ms[rows]) / DAY_MS
+    scale = daily_impressions / settings.live_contents / 500.0
+    budget = np.where(books.opened[rows], books.of["budget_units"][rows], round(settings.budget * COIN))
+    outstanding = np.maximum(books.outstanding(contents, rows), 0)
+    pool = pool_of(settings, daily_impressions)
+    day_share = (now_ms % DAY_MS) / DAY_MS
+    left = max(pool - books.carried - books.granted_today + books.released_today, 0)
+    zero = np.int64(0)
+    before = Ledger(np.int64(left), budget, outstanding, books.of["price_units"][rows], zero, zero, zero, np.float32(0))
+    cheat = guards.proven_cheat(np, column["clicks"], column["valid"])
+    state = tick.opened(np, 1, 0.0)._replace(
+        ledger=before, hour_impressions=np.float32(1.0), hour_heated=np.float32(heated_share),
+        throttle=np.float32(throttle), cheat=cheat,
+    )  # fmt: skip
+    match = centres @ contents.embedding[rows].T if len(rows) else np.zeros((len(centres), 0), np.float32)
+    u = hash_uniform(np, settings.seed, ASK, number, contents.key[rows])
+    floats = {name: values.astype(np.float32) for name, values in column.items()}
+    known = policy.Standing(
+        floats["impressions"], floats["clicks"], floats["valid"], floats["heated"], age_days,
+        contents.followers[rows], budget / COIN,
+    )  # fmt: skip
+    wanted = policy.requests(
+        np, known, match.max(0) if len(rows) else np.zeros(0), u, np.float32(scale), np.float32(platform_ctr),
+        settings.first_ask, settings.weights, RULES,
+    )  # fmt: skip
+    owed = guards.owed_a_chance(floats["heated"], age_days, scale, settings.chance, cheat)
+    quality = (floats["valid"] + 1.0) / (floats["impressions"] * platform_ctr + 2.0)
+    price = tick.reference_price(np, settings.first_ask, settings.budget, scale)
+    after = before
+    if len(rows):
+        after = tick.allocate(
+            np, state, wanted, owed, np.clip(quality, 0.0, 1.0), np.ceil(settings.chance * scale), price, settings.cap,
+            day_share, pool,
+        ).ledger  # fmt: skip
+    given = np.maximum(after.outstanding - outstanding, 0)
+    back = np.maximum(outstanding - after.outstanding, 0)
+    changes = {
+        "granted": given.astype(np.int64),
+        "released": back.astype(np.int64),
+        "budget_units": after.budget.astype(np.int64) - books.of["budget_units"][rows],
+        "price_units": after.price.astype(np.int64) - books.of["price_units"][rows],
+    }
+    batch = Batch()
+    moved = np.flatnonzero(np.any([values != 0 for values in changes.values()], axis=0)).tolist()
+    for i in moved:
+        deltas = {name: int(values[i]) for name, values in changes.items() if values[i]}
+        batch.add("grant", contents.rows.names[int(rows[i])], deltas)
+    batch.add("grant", f"day {now_ms // DAY_MS}", {"granted": int(given.sum()), "released": int(back.sum())})
+    full = np.zeros(len(contents.live), np.int64)
+    full[rows] = after.outstanding
+    by_row = {name: scattered(values, rows, len(full)) for name, values in changes.items()}
+    turn = hash_uniform(np, settings.seed, TURN, number, contents.key)
+
+    def fit(active: Any) -> Any:
+        return centres @ contents.embedding[active].T
+
+    many = min(len(full), max(4 * PLACES, 16 * PLACES * len(centres) // 8))
+    held, there = held_by(np, full, turn, fit, many, PLACES)
+    cheats = np.zeros(len(full), bool)
+    cheats[rows] = cheat
+    grants = Grants(np.where(there, held, NOBODY).astype(np.int32))
+    return Ticked(batch, grants, centres, full, cheats, by_row)
+
+
+def scattered(values: Longs, rows: Longs, size: int) -> Longs:
+    out = np.zeros(size, np.int64)
+    out[rows] = values
+    return out
+
+
+def applied(books: Books, ticked: Ticked) -> None:
+    """Take a written tick into the books."""
+    books.fit(len(ticked.outstanding))
+    for name, values in ticked.changes.items():
+        books.of[name][: len(values)] += values
+    books.opened[: len(ticked.outstanding)] |= ticked.changes["budget_units"] != 0
+    books.granted_today += int(ticked.changes["granted"].sum())
+    books.released_today += int(ticked.changes["released"].sum())
+
+
+def new_day(settings: Settings, contents: Contents, books: Books, now_ms: int, platform_ctr: float) -> Batch:
+    """The first tick of a day: the pool is full again, less what is outstanding; contents that earn clicks earn coins.
+
+    50 coins a day while the click rate is above 3%, in a content's first week (the seed's rule).
+    """
+    rows = contents.all_rows
+    books.fit(len(contents.live))
+    books.day, books.granted_today, books.released_today = now_ms // DAY_MS, 0, 0
+    books.carried = int(np.maximum(books.outstanding(contents, rows), 0).sum())
+    impressions, clicks = (
+        contents.counts[rows, COUNTS.index("impressions")],
+        contents.counts[rows, COUNTS.index("clicks")],
+    )
+    earning = (
+        (impressions >= 50.0 * settings.scale)
+        & (clicks > EARNING_CTR * impressions)
+        & (now_ms - contents.published_ms[rows] < 7 * DAY_MS)
+        & books.opened[rows]
+    )
+    batch = Batch()
+    for row in rows[earning].tolist():
+        batch.add("grant", contents.rows.names[row], {"budget_units": round(EARNED_COINS * COIN)})
+    books.of["budget_units"][rows[earning]] += round(EARNED_COINS * COIN)
+    batch.add("grant", f"day {books.day}", {"carried": books.carried})
+    return batch
