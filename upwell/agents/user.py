@@ -56,7 +56,7 @@ def taste_step(profile: Array, embedding: Array, rate: Array) -> Array:
     return rate * (embedding - profile)
 
 
-def expected_after(expected: Array, clicks: Array, size: int) -> Array:
+def expected_after(expected: Array, clicks: Array, size: Array) -> Array:
     """Running clicks per impression of a user after one more slate of ``size``, f32 ``[...]``."""
     return expected + 0.05 * (clicks / size - expected)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +55,7 @@ class Live:
         self.offsets: dict[str, int] = {}  # partition → next offset of what is folded
         self.saved: dict[str, int] = {}  # … of what the store has
         self.window_hour, self.window_shown, self.window_heated = -1, 0, 0
-        self.platform: Counter[str] = Counter()  # impressions and clicks, of regulated users and of the holdout
+        self.platform: dict[str, Counter[str]] = {}  # by hour: impressions and clicks, of the holdout and of the rest
         self.throttle = 1.0
         self.platform_ctr = settings.click_rate
         self.failures: Counter[str] = Counter()
@@ -189,7 +189,7 @@ class Live:
             key = request_key(line.user_id, line.request_id)
             self._batch.put("request", key, line.decision_id.encode(), line.user_id)
         side = "held" if self.users.held_out[self.users.rows.at[line.user_id]] else "free"
-        self.platform[f"{side}_impressions"] += len(line.places)
+        self._hour(line.ts)[f"{side}_impressions"] += len(line.places)
 
     def take(self, event: Interaction) -> bool:
         """Fold one interaction of the log, its slate and outcome at hand; False: it was known already."""
@@ -235,7 +235,10 @@ class Live:
                 user = self.users.put(event.user_id, records.new_user(event.ts, self.platform_ctr))
             decision = int(decision_keys([event.decision_id])[0]) if event.decision_id else 0
             fold.clicked(self.users, self.contents, user, row, decision, event.ts)
-            self.platform["held_clicks" if self.users.held_out[user] else "free_clicks"] += 1
+            self._hour(event.ts)["held_clicks" if self.users.held_out[user] else "free_clicks"] += 1
+
+    def _hour(self, ts: int) -> Counter[str]:
+        return self.platform.setdefault(f"hour {ts // HOUR_MS}", Counter())
 
     # ---- what the store does not have yet
 
@@ -251,12 +254,13 @@ class Live:
             fields = {name: int(n) for name, n in zip(COUNTS, deltas, strict=True) if n}
             batch.add("content", self.contents.rows.names[row], fields)
         self.contents.unsaved[:] = 0
-        if self.platform:
-            batch.add("meta", "platform", dict(self.platform))
-            self.platform.clear()
+        for id, counted in self.platform.items():
+            batch.add("meta", id, dict(counted))
+        self.platform.clear()
         for partition, offset in self.offsets.items():
             if offset != self.saved.get(partition, 0):
                 batch.advance(partition, self.saved.get(partition, 0), offset)
+        batch.ttl_s["meta"] = 30 * DAY_S
         batch.ttl_s["decision"] = batch.ttl_s["request"] = self.settings.decisions_days * DAY_S
         batch.keep = max(self.settings.history, 1)
         return batch if batch.kinds() or batch.offsets else None
@@ -265,12 +269,10 @@ class Live:
         """The store has this batch."""
         self.saved |= {partition: after for partition, (_, after) in batch.offsets.items()}
 
-    def add_content(self, content: Content, load: Callable[[Content], dict[str, int]] = lambda _: {}) -> int:
-        """A content, with the counts that the store has of it."""
-        known = content.id in self.contents.rows.at
+    def add_content(self, content: Content, counted: dict[str, int] | None = None) -> int:
+        """A content as it is now, with what the store has counted of it; None leaves the counts as they are."""
         row = self.contents.put(content)
-        if not known:
-            counted = load(content)
+        if counted is not None:
             self.contents.counts[row] = [counted.get(name, 0) for name in COUNTS]
         return row
 

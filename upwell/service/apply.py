@@ -1,0 +1,85 @@
+"""Entries of the log folded into state: after a restart, and in the worker that does it for several servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from upwell.model import Interaction
+from upwell.service import records, wire
+from upwell.service.ingest import unknown_decisions, unknown_outcomes
+from upwell.service.live import Live, Slate
+from upwell.state.port import Store
+
+
+class Entry(NamedTuple):
+    """What the fold needs of an entry of the log: ``next`` is the offset that follows it."""
+
+    partition: str
+    next: int
+    topic: str
+    value: bytes
+
+
+def prefetch(store: Store, live: Live, users: Iterable[str], events: Sequence[Interaction]) -> None:
+    """Bring users, slates and outcomes that are about to be folded from the store to hand."""
+    load_users(store, live, users)
+    load_slates(store, live, unknown_decisions(live, events))
+    load_outcomes(store, live, unknown_outcomes(live, events))
+
+
+def load_users(store: Store, live: Live, ids: Iterable[str]) -> None:
+    """Hot records that are in the store and not in memory."""
+    missing = sorted({id for id in ids if id not in live.users.rows.at})
+    for id, body in zip(missing, store.get("user", missing) if missing else (), strict=True):
+        if body is not None:
+            live.users.put(id, records.read_user(body))
+
+
+def load_slates(store: Store, live: Live, decisions: Iterable[str]) -> None:
+    """Slates that events name."""
+    ids = sorted(decisions)
+    for id, body in zip(ids, store.get("decision", ids) if ids else (), strict=True):
+        if body is not None:
+            live.slates[id] = slate_of(wire.logged_decoder.decode(body))
+
+
+def load_outcomes(store: Store, live: Live, keys: Iterable[str]) -> None:
+    """Outcomes of slates so far."""
+    ids = sorted(keys)
+    stored = store.get("decision", [f"{id}/outcome" for id in ids]) if ids else ()
+    for id, body in zip(ids, stored, strict=True):
+        if body is not None:
+            live.outcomes[id] = records.outcome_decoder.decode(body)
+
+
+def slate_of(line: wire.Logged) -> Slate:
+    return Slate(line.user_id, tuple(p.id for p in line.places), tuple(p.kind for p in line.places), line.ts)
+
+
+def fold(store: Store, live: Live, entries: Sequence[Entry]) -> int:
+    """Fold entries in their order; returns how many events were known already.
+
+    Events whose slate is nowhere, and entries of a topic or schema not known here, are passed over: what was
+    acknowledged was checked before it was logged.
+    """
+    lines: dict[int, wire.Logged] = {}
+    events: dict[int, Interaction] = {}
+    for i, entry in enumerate(entries):
+        if entry.topic == wire.DECISIONS:
+            lines[i] = wire.logged_decoder.decode(entry.value)
+        elif entry.topic == wire.INTERACTIONS:
+            events[i] = wire.event_decoder.decode(entry.value).event
+    users = {line.user_id for line in lines.values()} | {event.user_id for event in events.values()}
+    coming = {line.decision_id for line in lines.values()}
+    prefetch(store, live, users, [e for e in events.values() if e.decision_id not in coming])
+    known = 0
+    for i, entry in enumerate(entries):
+        if i in lines:
+            live.show(lines[i])
+        elif i in events:
+            event = events[i]
+            if event.decision_id is None or event.decision_id in live.slates:
+                known += not live.take(event)
+        live.offsets[entry.partition] = entry.next
+    return known
