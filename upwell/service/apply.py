@@ -72,11 +72,14 @@ def fold(store: Store, live: Live, entries: Sequence[Entry]) -> int:
             events[i] = wire.event_decoder.decode(entry.value).event
     users = {line.user_id for line in lines.values()} | {event.user_id for event in events.values()}
     coming = {line.decision_id for line in lines.values()}
+    # A log may hand over an entry twice (see docs/events.md): a decision that is known already is not shown again.
+    load_slates(store, live, coming - live.slates.keys())
     prefetch(store, live, users, [e for e in events.values() if e.decision_id not in coming])
     known = 0
     for i, entry in enumerate(entries):
         if i in lines:
-            live.show(lines[i])
+            if lines[i].decision_id not in live.slates:
+                live.show(lines[i])
         elif i in events:
             event = events[i]
             if event.decision_id is None or event.decision_id in live.slates:

@@ -180,6 +180,8 @@ class Live:
         self.slates[line.decision_id] = Slate(
             line.user_id, tuple(p.id for p in line.places), tuple(p.kind for p in line.places), line.ts
         )
+        # Made with the slate, so that one at hand without an outcome need not be looked for in the store.
+        self.outcomes[line.decision_id] = Outcome()
         while len(self.slates) > REMEMBERED:
             self.slates.popitem(last=False)
         if not self.saves:
@@ -268,6 +270,13 @@ class Live:
     def written(self, batch: Batch) -> None:
         """The store has this batch."""
         self.saved |= {partition: after for partition, (_, after) in batch.offsets.items()}
+
+    def erase(self, user_id: str) -> None:
+        """Forget a user and all slates shown to them. What is on its way to the store must be there already."""
+        self.users.forget(user_id)
+        for decision in [id for id, shown in self.slates.items() if shown.user_id == user_id]:
+            del self.slates[decision]
+            self.outcomes.pop(decision, None)
 
     def add_content(self, content: Content, counted: dict[str, int] | None = None) -> int:
         """A content as it is now, with what the store has counted of it; None leaves the counts as they are."""

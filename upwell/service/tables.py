@@ -143,7 +143,7 @@ class Contents:
             self.info.pop(row, None)
             self.live[row] = False
             self.embedding[row] = 0.0
-            self.left[row] = 0
+            self.left[row] = self.unsaved[row] = 0
 
     @property
     def all_rows(self) -> npt.NDArray[np.int64]:

@@ -155,3 +155,11 @@ def question_of(one: Asked, decided: Decided, b: int, names: list[str], seed: in
 
 def floats(data: bytes) -> npt.NDArray[np.float32]:
     return np.frombuffer(data, np.float32)
+
+
+def answer_of(line: Logged) -> Answer:
+    """What the caller gets for a decision of the log."""
+    return Answer(
+        line.decision_id, items_of(line.places), line.arm, line.policy_version, line.weights_version,
+        line.why is not None, line.why,
+    )  # fmt: skip

@@ -1,0 +1,164 @@
+"""The routes that are not hot: contents, users, decisions, the switch, health and metrics."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from upwell.model import ID_BYTES, Content, User
+from upwell.service import views
+from upwell.service.auth import CLIENT, OPERATOR
+from upwell.service.errors import Refused, body_of, decode_refusal
+from upwell.service.node import MODES, Node
+
+JSON = "application/json"
+T = TypeVar("T")
+FOR_CLIENTS = ("/v1/recommend", "/v1/interactions", "/v1/contents", "/openapi.json", "/docs")
+
+
+def role_of(method: str, path: str) -> str:
+    """The role that a request needs at least."""
+    return CLIENT if any(path == p or path.startswith(p + "/") for p in FOR_CLIENTS) else OPERATOR
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type=JSON)
+
+
+async def body_as(http: Request, kind: type[T], **fixed: str) -> T:
+    """The JSON body as a record, with ``fixed`` fields from the path. Raises Refused."""
+    try:
+        raw = msgspec.json.decode(await http.body())
+        if not isinstance(raw, dict):
+            raise Refused(422, "invalid", "the body must be a JSON object")
+        for name, value in fixed.items():
+            if raw.get(name, value) != value:
+                raise Refused(422, "invalid", f"{name} in the body is not the one in the path", name)
+        return msgspec.convert(raw | fixed, kind)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise decode_refusal(error) from None
+
+
+def checked(id: str) -> str:
+    """An id of a path. Raises Refused 422."""
+    if not 0 < len(id.encode("utf-8", "surrogatepass")) <= ID_BYTES:
+        raise Refused(422, "invalid", f"ids have 1 to {ID_BYTES} bytes", "id")
+    return id
+
+
+def node_of(http: Request) -> Node:
+    return http.app.state.node
+
+
+def add_routes(app: FastAPI) -> None:
+    """All of them, and the one shape of error for what FastAPI itself refuses."""
+    app.add_api_route("/v1/contents/{id:path}", put_content, methods=["PUT"])
+    app.add_api_route("/v1/contents", post_content, methods=["POST"], status_code=201)
+    app.add_api_route("/v1/contents/{id:path}", get_content, methods=["GET"])
+    app.add_api_route("/v1/users/{id:path}", put_user, methods=["PUT"])
+    app.add_api_route("/v1/users/{id:path}", get_user, methods=["GET"])
+    app.add_api_route("/v1/users/{id:path}", delete_user, methods=["DELETE"])
+    app.add_api_route("/v1/decisions/{id:path}", get_decision, methods=["GET"])
+    app.add_api_route("/v1/switch", get_switch, methods=["GET"])
+    app.add_api_route("/v1/switch", put_switch, methods=["PUT"])
+    app.add_api_route("/healthz", healthz, methods=["GET"])
+    app.add_api_route("/readyz", readyz, methods=["GET"])
+    app.add_api_route("/metrics", metrics, methods=["GET"])
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(http: Request, error: RequestValidationError) -> Response:  # pyright: ignore[reportUnusedFunction]
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][1:])
+        return Response(body_of(Refused(422, "invalid", first["msg"], field)), 422, media_type=JSON)
+
+    @app.exception_handler(HTTPException)
+    async def refused(http: Request, error: HTTPException) -> Response:  # pyright: ignore[reportUnusedFunction]
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
+        refusal = Refused(error.status_code, code, str(error.detail))
+        return Response(body_of(refusal), error.status_code, error.headers, JSON)
+
+
+async def put_content(id: str, http: Request) -> Response:
+    """Register a content, or change what may change of it: all but `published_at`."""
+    content = await body_as(http, Content, id=checked(id))
+    await node_of(http).put_content(content)
+    return answer(content)
+
+
+async def post_content(http: Request) -> Response:
+    """Register a content whose id is in the body."""
+    content = await body_as(http, Content)
+    await node_of(http).put_content(content)
+    return answer(content, 201)
+
+
+async def get_content(id: str, http: Request) -> Response:
+    """A content's state: what it is, what was counted of it, its posterior, its grants, its lifecycle."""
+    return answer(views.content(node_of(http), checked(id)))
+
+
+async def put_user(id: str, http: Request) -> Response:
+    """Tell how old an account is, so that it is not taken for new at its first request."""
+    user = await body_as(http, User, id=checked(id))
+    await node_of(http).put_user(user)
+    return answer(user)
+
+
+async def get_user(id: str, http: Request) -> Response:
+    """A user's mind state, and their latest interactions."""
+    return answer(await views.user(node_of(http), checked(id)))
+
+
+async def delete_user(id: str, http: Request) -> Response:
+    """Erase all that is stored of a user: record, history, decisions, log entries."""
+    return answer({"erased": await node_of(http).erase_user(checked(id))})
+
+
+async def get_decision(id: str, http: Request) -> Response:
+    """A decision and why: each contribution, in numbers and in a sentence."""
+    line = await node_of(http).decision(checked(id))
+    if line is None:
+        raise Refused(404, "not_found", f"no decision '{id}'", "id")
+    return answer(views.decision(line))
+
+
+async def get_switch(http: Request) -> Response:
+    """Who decides: `ranker`, `rules` or `policy`."""
+    return answer({"mode": node_of(http).live.mode})
+
+
+class Switch(msgspec.Struct, forbid_unknown_fields=True):
+    mode: str
+
+
+async def put_switch(http: Request) -> Response:
+    """Kill switch: who decides from the next request on."""
+    switch = await body_as(http, Switch)
+    if switch.mode not in MODES:
+        raise Refused(422, "invalid", f"mode must be one of {', '.join(MODES)}", "mode")
+    await node_of(http).switch(switch.mode)
+    return answer({"mode": switch.mode})
+
+
+async def healthz() -> Response:
+    """Whether the process lives."""
+    return answer({"status": "ok"})
+
+
+async def readyz(http: Request) -> Response:
+    """Whether requests are answered: not while starting or draining."""
+    node: Node | None = getattr(http.app.state, "node", None)
+    if node is None or not node.ready or node.draining:
+        raise Refused(503, "not_ready", "the service is starting or stopping", retry_after_s=1)
+    return answer({"status": "ready", "store_down": node.store_down})
+
+
+async def metrics(http: Request) -> Response:
+    """Figures in Prometheus's text format."""
+    text = http.app.state.metrics.text(node_of(http))
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

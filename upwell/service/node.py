@@ -1,0 +1,367 @@
+"""One server: its memory, its store and its log, and the loops that keep them together.
+
+A single server on the embedded log folds what it logs at once and saves behind it (``flush``): after a kill it reads
+the log on from where the store is. With several servers a worker folds for all of them (``worker``); what a server
+folds is provisional then, until the store tells it of the change (``follow``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from upwell.model import Content, Interaction, Request, User
+from upwell.service import apply, ingest, records, wire
+from upwell.service.batcher import Batcher
+from upwell.service.errors import Refused, decode_refusal
+from upwell.service.live import Live, request_key
+from upwell.service.ports import Clock, Log
+from upwell.service.regulator import Regulator, place_users
+from upwell.service.settings import Settings
+from upwell.state.batch import Batch
+from upwell.state.errors import Conflict, Fenced, StoreDown
+from upwell.state.port import Store, pages
+
+log = logging.getLogger(__name__)
+
+DAY_MS = 86_400_000
+REQUESTS = 100_000
+"""Answers kept, so that a request sent again gets the same one."""
+MODES = ("ranker", "rules", "policy")
+LEASE_S = 10.0
+SWEEP_S = 60.0
+RECOVERED_AT_ONCE = 2_000
+CONTENTS_DECODER = msgspec.json.Decoder(Content)
+
+
+class Node:
+    """Everything behind the HTTP routes. Its methods run on one event loop."""
+
+    def __init__(self, settings: Settings, store: Store, events: Log, clock: Clock) -> None:
+        self.settings, self.store, self.events, self.clock = settings, store, events, clock
+        self.live = Live(settings, f"{events.slot}")
+        self.regulator = Regulator(settings, self.live, store)
+        self.batcher = Batcher(settings, self.live, events, self._logged)
+        self.answers: OrderedDict[str, asyncio.Future[wire.Answer]] = OrderedDict()
+        self.ready, self.draining = False, False
+        self.store_down = False
+        self.stale_since_s: float | None = None  # since when something is not saved
+        self._everyone = False  # every stored user is in memory: who is not there is new
+        self._loops: list[asyncio.Task[None]] = []
+        self._pending: Batch | None = None
+        self._saving = asyncio.Lock()
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Read what the store has, fold what the log has beyond it, and begin the loops."""
+        await asyncio.to_thread(self._recover)
+        self.ready = True
+        for name, loop in (
+            ("flush", self._every(self.settings.flush_s, self.flush)),
+            ("tick", self._every(self.settings.tick_s, self.tick)),
+            ("sweep", self._every(SWEEP_S, self.sweep)),
+        ):
+            self._loops.append(asyncio.create_task(loop, name=name))
+
+    def _recover(self) -> None:
+        live, store = self.live, self.store
+        counted = dict(pages(store.scan_counters, "content"))
+        for name, body in pages(store.scan, "content"):
+            live.add_content(CONTENTS_DECODER.decode(body), counted.get(name, {}))
+        self.regulator.load()
+        self._everyone = True
+        for name, body in pages(store.scan, "user"):
+            if len(live.users.rows) >= self.settings.users_in_memory:
+                self._everyone = False
+                break
+            live.users.put(name, records.read_user(body))
+        (mode,) = store.get("meta", ["switch"])
+        if mode is not None and mode.decode() in MODES:
+            live.mode = mode.decode()
+        live.saved = store.offsets()
+        live.offsets = dict(live.saved)
+        folded = 0
+        for entries in self.events.recover(live.saved, RECOVERED_AT_ONCE):
+            apply.fold(store, live, entries)
+            folded += len(entries)
+            batch = live.unsaved()
+            if batch is not None:
+                store.write(batch)
+                live.written(batch)
+        if folded:
+            log.info("folded %d entries of the log that the store did not have yet", folded)
+        live.throttle, live.platform_ctr = self.regulator.rates.throttle, self.regulator.platform_ctr
+        place_users(live, self.regulator.centres)
+
+    async def stop(self) -> None:
+        """Save all that is acknowledged, give up the lease, let go of store and log."""
+        self.draining = True
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        try:
+            await self.flush()
+            if self.regulator.lease is not None:
+                await asyncio.to_thread(self.store.release, self.regulator.lease)
+        except StoreDown as error:
+            log.warning("stopped before the store had everything (%s): the log has it", error)
+        self.events.close()
+        self.store.close()
+
+    async def _every(self, period_s: float, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            began = time.monotonic()
+            try:
+                await step()
+                self.store_down = False
+            except StoreDown as error:
+                if not self.store_down:
+                    log.warning("the store is down (%s): the log keeps what it will get", error)
+                self.store_down = True
+            except Exception:
+                log.exception("%s failed; it is tried again", getattr(step, "__name__", step))
+                self.live.failures["loop"] += 1
+            await asyncio.sleep(max(period_s - (time.monotonic() - began), 0.001))
+
+    # ---- requests
+
+    async def recommend(self, request: Request) -> wire.Answer:
+        """A slate. Raises Refused where the request is wrong."""
+        if request.request_id is None:
+            return await self._recommend(request)
+        key = request_key(request.user_id, request.request_id)
+        earlier = self.answers.get(key)
+        if earlier is None:
+            earlier = self.answers[key] = asyncio.ensure_future(self._again(key, request))
+            while len(self.answers) > REQUESTS:
+                self.answers.popitem(last=False)
+        try:
+            return await asyncio.shield(earlier)
+        except Refused:
+            self.answers.pop(key, None)
+            raise
+
+    async def _again(self, key: str, request: Request) -> wire.Answer:
+        """The answer that the store has for this request, or a new one."""
+        try:
+            (decision_id,) = await asyncio.to_thread(self.store.get, "request", [key])
+            line = await self.decision(decision_id.decode()) if decision_id is not None else None
+        except StoreDown:
+            line = None
+        return wire.answer_of(line) if line is not None else await self._recommend(request)
+
+    async def _recommend(self, request: Request) -> wire.Answer:
+        if not await self.users_at_hand([request.user_id]):
+            return self.batcher.unlogged(request, self.clock(), "store_down")
+        return await self.batcher.answer(request, self.clock())
+
+    async def users_at_hand(self, ids: Iterable[str]) -> bool:
+        """Bring users to memory; False when the store cannot be asked, so that nobody is taken for new by mistake."""
+        if self._everyone:
+            return True
+        missing = [id for id in ids if id not in self.live.users.rows.at]
+        if not missing:
+            return True
+        try:
+            bodies = await asyncio.to_thread(self.store.get, "user", missing)
+        except StoreDown:
+            return False
+        for id, body in zip(missing, bodies, strict=True):
+            if body is not None and id not in self.live.users.rows.at:
+                self.live.users.put(id, records.read_user(body))
+        return True
+
+    # ---- interactions
+
+    async def interactions(self, body: bytes) -> ingest.Taken:
+        """Check events, log them, fold them; returns once they are durable."""
+        try:
+            events, bad = ingest.parse(body)
+        except msgspec.DecodeError as error:
+            raise decode_refusal(error) from None
+        if len(events) + len(bad) > self.settings.events_a_call:
+            raise Refused(413, "too_large", f"more than {self.settings.events_a_call} events in a call", "events")
+        await self._events_at_hand([event for _, event in events])
+        now = self.clock()
+        good, known, rejected = ingest.check(self.settings, self.live, events, now)
+        if good:
+            lines = [(e.user_id, now, wire.encoder.encode(wire.Event(wire.SCHEMA, e, now))) for e in good]
+            position = self.events.append(wire.INTERACTIONS, lines)
+            for event in good:
+                self.live.take(event)
+            self._logged(position)
+            await self.events.durable(position)
+        bad += rejected
+        bad.sort(key=lambda one: one.index)
+        return ingest.Taken(len(good), known, bad)
+
+    async def _events_at_hand(self, events: Sequence[Interaction]) -> None:
+        decisions = ingest.unknown_decisions(self.live, events)
+        outcomes = ingest.unknown_outcomes(self.live, events)
+        try:
+            if decisions:
+                await asyncio.to_thread(apply.load_slates, self.store, self.live, decisions)
+            if outcomes:
+                await asyncio.to_thread(apply.load_outcomes, self.store, self.live, outcomes)
+        except StoreDown:
+            raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1) from None
+        if not await self.users_at_hand(event.user_id for event in events):
+            raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1)
+
+    def _logged(self, position: int) -> None:
+        self.live.offsets[self.events.partition] = position
+        if self.stale_since_s is None:
+            self.stale_since_s = time.monotonic()
+
+    # ---- what the store does not have yet
+
+    def unsaved_s(self) -> float:
+        """How long something has been waiting to be saved, seconds."""
+        return 0.0 if self.stale_since_s is None else time.monotonic() - self.stale_since_s
+
+    async def flush(self) -> None:
+        """Write all that is new, with the offsets it is the state of. A write that failed is repeated as it was."""
+        async with self._saving:
+            if self._pending is None:
+                since, self.stale_since_s = self.stale_since_s, None
+                self._pending = self.live.unsaved()
+                if self._pending is None:
+                    return
+                self.stale_since_s = since
+            batch = self._pending
+            # Never ahead of the log: after a power cut state without its entries could not be told from wrong state.
+            for partition, (_, position) in batch.offsets.items():
+                if partition == self.events.partition:
+                    await self.events.durable(position)
+            try:
+                await asyncio.to_thread(self.store.write, batch)
+            except Conflict as conflict:
+                if conflict.stored != batch.offsets[conflict.partition][1]:
+                    raise
+            self.live.written(batch)
+            self._pending = None
+            self.stale_since_s = None
+            for partition, (_, position) in batch.offsets.items():
+                self.events.trim(partition, position)
+
+    async def sweep(self) -> None:
+        """Forget what has expired, and users beyond what memory is to hold."""
+        await asyncio.to_thread(self.store.sweep)
+        over = len(self.live.users.rows) - self.settings.users_in_memory
+        if over > 0:
+            self._everyone = False
+            for name in self.live.users.oldest(over + self.settings.users_in_memory // 10):
+                self.live.users.forget(name)
+        await self._bury()
+
+    async def _bury(self) -> None:
+        """Take down contents past their life: their grants are released, their records removed."""
+        contents, now = self.live.contents, self.clock()
+        rows = contents.all_rows
+        dead = rows[now - contents.published_ms[rows] > self.settings.life_days * DAY_MS]
+        if not len(dead):
+            return
+        await self.flush()
+        names = [contents.rows.names[row] for row in dead.tolist()]
+        batch = Batch()
+        # What a dead content had left goes back to the pool with its account.
+        left = int(np.maximum(self.regulator.books.outstanding(contents, dead), 0).sum())
+        batch.add("grant", f"day {now // DAY_MS}", {"released": left})
+        batch.delete("content", *names)
+        batch.delete("grant", *names)
+        await asyncio.to_thread(self.store.write, batch)
+        for name in names:
+            contents.forget(name)
+
+    # ---- the slow tick
+
+    async def tick(self) -> None:
+        """Allocate, where this server holds the lease; find segments anew now and then."""
+        regulator = self.regulator
+        if regulator.lease is None or not await asyncio.to_thread(self.store.renew, regulator.lease, LEASE_S):
+            regulator.lease = await asyncio.to_thread(self.store.acquire, "tick", self.live.server, LEASE_S)
+        if regulator.lease is None:
+            return
+        if regulator.number % 30 == 0:
+            centres = await asyncio.to_thread(regulator.find_segments)
+            place_users(self.live, centres)
+        shown = max(self.live.window_shown, 1)
+        snapshot = regulator.snapshot()
+        try:
+            ticked = await asyncio.to_thread(
+                regulator.run, snapshot, self.live.window_heated / shown, self.clock(), regulator.lease
+            )
+        except Fenced:
+            regulator.lease = None
+            return
+        regulator.take(ticked)
+
+    # ---- contents, users, decisions, switch
+
+    async def put_content(self, content: Content) -> None:
+        """Register or change a content. Raises Refused 409 when it would change when it was published."""
+        row = self.live.contents.rows.at.get(content.id)
+        if row is not None and self.live.contents.published_ms[row] != content.published_at:
+            raise Refused(409, "immutable", "published_at cannot change once it is set", "published_at")
+        batch = Batch()
+        batch.put("content", content.id, msgspec.json.encode(content))
+        await self._written(batch)
+        self.live.add_content(content, None if row is not None else {})
+
+    async def put_user(self, user: User) -> None:
+        """An account that is older than its first request here."""
+        if not await self.users_at_hand([user.id]):
+            raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1)
+        users = self.live.users
+        row = users.rows.at.get(user.id)
+        if row is None:
+            row = users.put(user.id, records.new_user(user.created_at, self.live.platform_ctr))
+        users.record["created_ms"][row] = user.created_at
+        users.dirty.add(row)
+        await self._saved()
+
+    async def erase_user(self, user_id: str) -> int:
+        """Remove all that is stored of a user; returns how many records. The log's entries go with ``trim``."""
+        await self._saved()
+        self.live.erase(user_id)
+        for key in [k for k in self.answers if k.startswith(request_key(user_id, ""))]:
+            del self.answers[key]
+        try:
+            erased = await asyncio.to_thread(self.store.erase, user_id)
+            await asyncio.to_thread(self.events.erase, user_id)
+        except StoreDown:
+            raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1) from None
+        return erased
+
+    async def decision(self, decision_id: str) -> wire.Logged | None:
+        """A decision as it was logged."""
+        await self._saved()
+        (body,) = await asyncio.to_thread(self.store.get, "decision", [decision_id])
+        return wire.logged_decoder.decode(body) if body is not None else None
+
+    async def switch(self, mode: str) -> None:
+        """Who decides from the next request on; kept across restarts."""
+        self.live.mode = mode
+        batch = Batch()
+        batch.put("meta", "switch", mode.encode())
+        await self._written(batch)
+
+    async def _saved(self) -> None:
+        try:
+            await self.flush()
+        except StoreDown:
+            raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1) from None
+
+    async def _written(self, batch: Batch) -> None:
+        try:
+            await asyncio.to_thread(self.store.write, batch)
+        except StoreDown:
+            raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1) from None

@@ -1,0 +1,192 @@
+"""The slow tick as a loop: whoever holds the lease ``tick`` allocates, writes the books, and tells the servers."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+
+import msgspec
+import numpy as np
+
+from upwell.regulator import guards
+from upwell.service import ticker
+from upwell.service.live import HOUR_MS, Live
+from upwell.service.recommend import Grants
+from upwell.service.settings import Settings
+from upwell.service.tables import NOBODY, Contents, Floats, rows_of
+from upwell.state.batch import Lease
+from upwell.state.errors import Conflict
+from upwell.state.port import Store, pages
+
+log = logging.getLogger(__name__)
+
+DAY_MS = 86_400_000
+FADE = 2.0 ** (-1.0 / 48.0)  # an hour's, of the click rates that the throttle compares
+PRIOR_IMPRESSIONS = 10_000.0  # what the configured click rate counts for
+SEGMENTS_EVERY = 30  # ticks
+HOURS_KEPT = 24 * 14
+SIDES = ("free_clicks", "free_impressions", "held_clicks", "held_impressions")
+
+
+class Rates(msgspec.Struct):
+    """Click rates of regulated users and of the holdout, fading; and what the guards made of them."""
+
+    hour: int = -1
+    free_clicks: float = 0.0
+    free_impressions: float = 0.0
+    held_clicks: float = 0.0
+    held_impressions: float = 0.0
+    throttle: float = 1.0
+    daily_impressions: float = 0.0  # of the last whole day; 0: none yet
+
+
+class Published(msgspec.Struct):
+    """What a tick tells servers. ``allowance``: impressions that each server may show of each grant, since it began."""
+
+    number: int
+    grants: list[list[str]]  # by segment
+    centres: bytes  # f32 [S, DIMS]
+    throttle: float
+    platform_ctr: float
+    cheats: list[str]
+    allowance: dict[str, dict[str, int]] = {}
+
+
+class Regulator:
+    """Books and ticks. ``prepare`` and ``commit`` run on the thread that owns ``live``; ``run`` may take another."""
+
+    def __init__(self, settings: Settings, live: Live, store: Store) -> None:
+        self.settings, self.live, self.store = settings, live, store
+        self.books = ticker.Books()
+        self.rates = Rates()
+        self.number = 0
+        self.centres: Floats = np.zeros((1, ticker.DIMS), np.float32)
+        self.lease: Lease | None = None
+
+    def load(self) -> None:
+        """Books and rates as the store has them."""
+        for name, counters in pages(self.store.scan_counters, "grant"):
+            if name.startswith("day "):
+                continue
+            row = self.live.contents.rows.at.get(name)
+            if row is not None:
+                self.books.load(row, counters)
+        rates, segments = self.store.get("meta", ["rates", "segments"])
+        if rates is not None:
+            self.rates = msgspec.msgpack.decode(rates, type=Rates)
+        if segments is not None:
+            self.centres = np.frombuffer(segments, np.float32).reshape(-1, ticker.DIMS).copy()
+        self.number = self.store.offsets().get("tick", 0)
+
+    @property
+    def daily_impressions(self) -> float:
+        return self.rates.daily_impressions or self.settings.daily_impressions
+
+    @property
+    def platform_ctr(self) -> float:
+        rates = self.rates
+        clicks, shown = rates.free_clicks + rates.held_clicks, rates.free_impressions + rates.held_impressions
+        return (clicks + self.settings.click_rate * PRIOR_IMPRESSIONS) / (shown + PRIOR_IMPRESSIONS)
+
+    def step_rates(self, now_ms: int) -> None:
+        """Once an hour: fade the click rates, take in the hours since, step the throttle."""
+        hour, rates = now_ms // HOUR_MS, self.rates
+        if hour == rates.hour:
+            return
+        first = max(rates.hour, hour - HOURS_KEPT) if rates.hour >= 0 else hour - 1
+        passed = [f"hour {h}" for h in range(first, hour)]
+        for counted in self.store.counters("meta", passed):
+            for side in SIDES:
+                setattr(rates, side, getattr(rates, side) * FADE + counted.get(side, 0))
+            rates.throttle = float(
+                guards.throttle(
+                    np,
+                    rates.throttle,
+                    rates.free_clicks,
+                    rates.free_impressions,
+                    rates.held_clicks,
+                    rates.held_impressions,
+                    self.settings.ctr_loss,
+                )
+            )
+        rates.hour = hour
+        if hour % 24 == 0 or not rates.daily_impressions:
+            today = hour - hour % 24
+            whole = self.store.counters("meta", [f"hour {h}" for h in range(today - 24, today)])
+            rates.daily_impressions = float(
+                sum(c.get("free_impressions", 0) + c.get("held_impressions", 0) for c in whole)
+            )
+
+    def run(self, contents: Contents, heated_share: float, now_ms: int, lease: Lease) -> ticker.Ticked:
+        """One tick over a snapshot of the contents: allocate, and write the books. Raises the store's errors."""
+        self.step_rates(now_ms)
+        if now_ms // DAY_MS != self.books.day:
+            self._write(ticker.new_day(self.settings, contents, self.books, now_ms, self.platform_ctr), lease)
+        ticked = ticker.once(
+            self.settings, contents, self.books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
+            self.platform_ctr, self.daily_impressions,
+        )  # fmt: skip
+        ticked.batch.put("meta", "rates", msgspec.msgpack.encode(self.rates))
+        self._write(ticked.batch, lease)
+        ticker.applied(self.books, ticked)
+        return ticked
+
+    def _write(self, batch: ticker.Batch, lease: Lease) -> None:
+        """Ticks are numbered by an offset of their own, so that one whose answer was lost is not written twice."""
+        batch.fence = lease
+        batch.advance("tick", self.number, self.number + 1)
+        try:
+            self.store.write(batch)
+        except Conflict as conflict:
+            if conflict.stored != self.number + 1:
+                raise
+        self.number += 1
+
+    def snapshot(self) -> Contents:
+        """The contents for a tick that runs on another thread: counts and who is live are copies."""
+        contents = copy.copy(self.live.contents)
+        contents.counts, contents.live = contents.counts.copy(), contents.live.copy()
+        return contents
+
+    def take(self, ticked: ticker.Ticked) -> None:
+        """A tick of this process: grants are at hand from the next request on. Shown meanwhile is taken off."""
+        live = self.live
+        live.grants = ticked.grants
+        left = np.maximum(self.books.outstanding(live.contents, np.arange(len(ticked.outstanding))), 0)
+        live.contents.left[: len(left)] = np.where(live.contents.live[: len(left)], left, 0)
+        live.contents.cheat[: len(left)] = ticked.cheat
+        live.throttle, live.platform_ctr = self.rates.throttle, self.platform_ctr
+
+    def find_segments(self) -> Floats:
+        """Segments of users anew, and every user's."""
+        self.centres = ticker.segments(self.live.users, self.settings.seed)
+        return self.centres
+
+
+def place_users(live: Live, centres: Floats) -> None:
+    """The segment of every user in memory: the centre with the largest cosine."""
+    users = live.users
+    rows = np.fromiter(users.rows.at.values(), np.int64, len(users.rows))
+    for part in np.array_split(rows, math.ceil(len(rows) / 65_536) or 1):
+        profile = users.record["profile"][part].astype(np.float32)
+        users.segment[part] = (profile @ centres.T).argmax(-1)
+
+
+def published(regulator: Regulator, ticked: ticker.Ticked, allowance: dict[str, dict[str, int]]) -> Published:
+    """A tick for servers in other processes."""
+    names = regulator.live.contents.rows.names
+    return Published(
+        regulator.number, [[names[row] for row in row_ids if row != NOBODY] for row_ids in ticked.grants.rows.tolist()],
+        ticked.centres.tobytes(), regulator.rates.throttle, regulator.platform_ctr,
+        [names[row] for row in np.flatnonzero(ticked.cheat).tolist()], allowance,
+    )  # fmt: skip
+
+
+def grants_of(live: Live, told: Published) -> Grants:
+    """A published tick's grants by row of this server's table."""
+    rows = np.full((max(len(told.grants), 1), ticker.PLACES), NOBODY, np.int32)
+    for segment, ids in enumerate(told.grants):
+        here = rows_of(live.contents.rows, ids)[: ticker.PLACES]
+        rows[segment, : len(here)] = here
+    return Grants(rows)
