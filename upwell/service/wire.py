@@ -8,9 +8,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from upwell.agents.xp import BLOCKED
 from upwell.model import Interaction, Weights
 from upwell.regulator import explain, slate
-from upwell.service.recommend import Asked, Decided
+from upwell.service.recommend import Asked, Decided, draws
+from upwell.service.records import key_of
 
 SCHEMA = 1
 DECISIONS, INTERACTIONS, CONTROL = "recommendation-decisions", "user-interactions", "upwell-control"
@@ -40,13 +42,13 @@ class Answer(msgspec.Struct):
 
 
 class Question(msgspec.Struct, omit_defaults=True):
-    """What a slate was decided from: enough to build it again, bit for bit (``replay.again``)."""
+    """What a slate was decided from: enough to build it again, bit for bit (``again``)."""
 
     number: int
+    size: int
     candidates: list[str]  # in the ranker's order
     scores: bytes  # f32 [C], quantised
     blocked: bytes  # bool [C]
-    repeated: bytes  # bool [C]
     seed: int
     probability: float = 0.0
     preference: bytes = b""  # f32 [C], logits; empty: nothing explored
@@ -113,12 +115,19 @@ def places_of(one: Asked, decided: Decided, b: int, names: list[str]) -> list[Pl
     strangers: dict[int, str] = {}
     if len(rows) and int(rows.min()) < 0:
         strangers = {int(row): name for row, name in zip(rows, one.ids, strict=True) if row < 0}
-    blocked = decided.empty[b, 0].tolist()
+    logits = decided.logit[b, 0].tolist()
+    parts = [(name, part[b, 0].tolist()) for name, part in decided.contributions.items()]
     return [
-        Place(names[row] if row > 0 else strangers[row], kind, chance, chosen, reason_names(why))
-        for row, kind, chance, chosen, why, gone in zip(
-            picked.ids[b, 0].tolist(), kinds, chances, drawn, bits, blocked, strict=True
+        Place(
+            names[row] if row > 0 else strangers[row],
+            kinds[k],
+            chances[k],
+            drawn[k],
+            reason_names(bits[k]),
+            logits[k],
+            {name: values[k] for name, values in parts if values[k]},
         )
+        for k, (row, gone) in enumerate(zip(picked.ids[b, 0].tolist(), decided.empty[b, 0].tolist(), strict=True))
         if not gone
     ]
 
@@ -136,10 +145,10 @@ def question_of(one: Asked, decided: Decided, b: int, names: list[str], seed: in
     asked, count = decided.question, len(one.ids)
     out = Question(
         number=one.number,
+        size=one.request.size,
         candidates=one.ids,
         scores=asked.scores[b, 0, :count].tobytes(),
         blocked=asked.blocked[b, 0, :count].tobytes(),
-        repeated=decided.repeated[b, 0, :count].tobytes(),
         seed=seed,
     )
     if asked.exploration is not None:
@@ -151,6 +160,45 @@ def question_of(one: Asked, decided: Decided, b: int, names: list[str], seed: in
         out.grant_scores = asked.grants.scores[b, 0].tobytes()
         out.grant_left = asked.grants.lease[b].tobytes()
     return out
+
+
+def again(line: Logged) -> list[Place]:
+    """A logged slate built anew from its question: the same contents at the same places, with the same chances."""
+    asked = line.question
+    if asked is None:
+        return line.places
+    names = [*asked.candidates, *(name for name in asked.grants if name not in asked.candidates)]
+    number = {name: i for i, name in enumerate(names)}
+    count, size = len(asked.candidates), asked.size
+    width = max(count, size)
+    fill = width - count
+    ids = np.r_[np.arange(count), np.full(fill, -1)].astype(np.int32)[None, :]
+    scores = np.r_[floats(asked.scores), np.full(fill, BLOCKED)].astype(np.float32)[None, None, :]
+    blocked = np.r_[np.frombuffer(asked.blocked, np.bool_), np.ones(fill, bool)][None, None, :]
+    question = slate.Question(ids, scores, blocked)
+    if asked.preference:
+        u, u_which = draws(asked.seed, np.asarray([asked.number], np.uint32), keys_of(asked.candidates, width), size)
+        logits = np.r_[floats(asked.preference), np.zeros(fill)].astype(np.float32)[None, None, :]
+        question = question._replace(
+            exploration=slate.Exploration(np.asarray([[asked.probability]], np.float32), logits, u, u_which)
+        )
+    if asked.grants:
+        held = np.asarray([[number[name] for name in asked.grants]], np.int32)
+        left = np.frombuffer(asked.grant_left, np.int32)[None, :]
+        grants = slate.Grants(held, floats(asked.grant_scores)[None, None, :], left)
+        question = question._replace(grants=grants, slots=np.asarray([[asked.slots]]))
+    picked = slate.build(np, size=size, **question._asdict())
+    chosen = zip(*(part[0, 0].tolist() for part in picked), strict=True)
+    gone = {i for i in range(count) if blocked[0, 0, i]}
+    return [
+        Place(names[i], kind, chance, drawn, ())
+        for i, kind, chance, drawn in chosen
+        if i >= 0 and not (i in gone and kind == slate.ORGANIC)
+    ]
+
+
+def keys_of(names: list[str], width: int) -> npt.NDArray[np.uint32]:
+    return np.asarray([[*(key_of(name) for name in names), *[0] * (width - len(names))]], np.uint32)
 
 
 def floats(data: bytes) -> npt.NDArray[np.float32]:
