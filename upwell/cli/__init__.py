@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from upwell.cli import bench, doctor, experiment, logs, world
+from upwell.cli import bench, doctor, experiment, logs, serve, world
 from upwell.errors import UpwellError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ world.register(app)
 experiment.register(app)
 logs.register(app)
 doctor.register(app)
+serve.register(app)
 app.add_typer(bench.app, name="bench")
 
 

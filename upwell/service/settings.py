@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -96,3 +97,18 @@ def load(path: Path | None = None, **given: Any) -> Settings:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise BadRequest(f"{path or 'options'}: {where}: {first['msg']}; see `upwell serve --print-config`") from None
+
+
+def as_toml(settings: Settings) -> str:
+    """Every setting with its value and meaning; secrets are left out."""
+    lines = [
+        "# Settings of `upwell serve`, for --config; UPWELL_<NAME> variables win over this file, options over both."
+    ]
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        if value is None or isinstance(value, SecretStr):
+            lines.append(f'# {name} = "…"  # {field.description}')
+            continue
+        told = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+        lines.append(f"{name} = {told}  # {field.description}")
+    return "\n".join(lines)

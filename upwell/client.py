@@ -1,0 +1,260 @@
+"""A client of the service, sync and async, with the same methods.
+
+::
+
+    from upwell.client import Client
+
+    with Client("http://127.0.0.1:8080") as upwell:
+        answer = upwell.recommend("user-7", [("video-1", 3.2), ("video-2", 2.9)], size=10)
+        upwell.interactions([answer.click("video-1", dwell_s=41.0)])
+
+Calls that may be repeated are repeated: after a lost connection, 429 and 503, with the wait that the service asks for.
+``recommend`` may be, because each carries a ``request_id``; events may be, because each carries an ``event_id``.
+Whatever fails for good raises ``UpwellRefused`` or ``httpx.TransportError``: fall back to the ranker's order then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from upwell.model import Candidate, Content, Interaction, Request, User
+
+T = TypeVar("T")
+TRIES = 4
+AGAIN = (429, 503)
+LONGEST_WAIT_S = 5.0
+UNKNOWN_DECISION = "unknown_decision"
+
+
+class UpwellRefused(Exception):
+    """The service said no: ``status``, ``code``, the ``field`` that was wrong, and what to do as the message."""
+
+    def __init__(self, status: int, code: str, message: str, field: str) -> None:
+        super().__init__(f"{message} ({code}{f', {field}' if field else ''})")
+        self.status, self.code, self.field = status, code, field
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One place of a slate."""
+
+    id: str
+    position: int
+    heated: bool
+    explored: bool
+    propensity: float
+    reasons: tuple[str, ...]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A slate, and who decided it. ``degraded``: a step below the arm did, and ``why`` says for what reason."""
+
+    decision_id: str
+    items: tuple[Item, ...]
+    arm: str
+    policy_version: str
+    weights_version: str
+    degraded: bool
+    why: str | None = None
+    user_id: str = ""
+
+    def ids(self) -> list[str]:
+        """What to show, top first."""
+        return [item.id for item in self.items]
+
+    def event(self, content_id: str, **what: Any) -> Interaction:
+        """Something the user did with an item of this slate: ``clicked``, ``dwell_s``, ``completion``, ``shared``,
+        ``purchased``, ``value``; ``ts`` is now unless given."""
+        given: dict[str, Any] = {"ts": time.time_ns() // 1_000_000, "event_id": uuid.uuid4().hex} | what
+        return Interaction(content_id=content_id, user_id=self.user_id, decision_id=self.decision_id, **given)
+
+    def click(self, content_id: str, **what: Any) -> Interaction:
+        """A click."""
+        return self.event(content_id, kind="click", clicked=True, **what)
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """An event that was not taken."""
+
+    index: int
+    code: str
+    message: str
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What became of a call's events."""
+
+    accepted: int
+    duplicates: int
+    rejected: tuple[Rejection, ...]
+
+
+class Wire(NamedTuple):
+    """One HTTP call."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+
+
+def recommend_call(user_id: str, candidates: Iterable[tuple[str, float]], size: int, options: dict[str, Any]) -> Wire:
+    given = tuple(Candidate(id=id, score=score) for id, score in candidates)
+    options = {"request_id": uuid.uuid4().hex} | options
+    request = Request(user_id=user_id, candidates=given, size=size, **options)
+    return Wire("POST", "/v1/recommend", msgspec.json.encode(request))
+
+
+def events_call(events: Sequence[Interaction]) -> Wire:
+    return Wire("POST", "/v1/interactions", msgspec.json.encode({"events": events}))
+
+
+def put_call(kind: str, record: Content | User) -> Wire:
+    return Wire("PUT", f"/v1/{kind}/{quote(record.id, safe='')}", msgspec.json.encode(record))
+
+
+def read(answer: httpx.Response, kind: type[T]) -> T:
+    """The body as a record. Raises UpwellRefused."""
+    if answer.is_success:
+        return msgspec.json.decode(answer.content, type=kind)
+    try:
+        told = msgspec.json.decode(answer.content)["error"]
+        raise UpwellRefused(answer.status_code, told["code"], told["message"], told.get("field", ""))
+    except (msgspec.DecodeError, KeyError, TypeError):
+        raise UpwellRefused(answer.status_code, "unreadable", answer.text[:200], "") from None
+
+
+def wait_s(answer: httpx.Response | None, tries: int) -> float:
+    """Time until the next try: what the service asks for, else growing."""
+    asked = answer.headers.get("retry-after", "") if answer is not None else ""
+    return min(float(asked) if asked.isdecimal() else 0.1 * 2**tries, LONGEST_WAIT_S)
+
+
+def for_user(answer: Answer, user_id: str) -> Answer:
+    return msgspec.structs.replace(answer, user_id=user_id)
+
+
+def unknown(taken: Taken, events: Sequence[Interaction]) -> list[Interaction]:
+    """Events whose decision another server made a moment ago: worth a second try."""
+    return [events[r.index] for r in taken.rejected if r.code == UNKNOWN_DECISION]
+
+
+def together(first: Taken, again: Taken) -> Taken:
+    kept = tuple(r for r in first.rejected if r.code != UNKNOWN_DECISION)
+    return Taken(first.accepted + again.accepted, first.duplicates + again.duplicates, kept + again.rejected)
+
+
+def headers_of(token: str | None) -> dict[str, str]:
+    return {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+
+
+class Client:
+    """Calls that wait. One may be shared by threads."""
+
+    def __init__(self, url: str, token: str | None = None, timeout_s: float = 1.0) -> None:
+        self._http = httpx.Client(base_url=url, headers=headers_of(token), timeout=timeout_s)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def recommend(self, user_id: str, candidates: Iterable[tuple[str, float]], size: int, **options: Any) -> Answer:
+        """A slate of ``size`` out of (id, score) pairs. Options: ``request_id``, ``exclude``, ``inject``, ``shadow``,
+        ``context``."""
+        return for_user(self._call(recommend_call(user_id, candidates, size, options), Answer), user_id)
+
+    def interactions(self, events: Sequence[Interaction]) -> Taken:
+        """Tell what users did. Returns once it is durable."""
+        taken = self._call(events_call(events), Taken)
+        if again := unknown(taken, events):
+            time.sleep(1.0)
+            taken = together(taken, self._call(events_call(again), Taken))
+        return taken
+
+    def put_content(self, content: Content) -> None:
+        """Register a content, or change it."""
+        self._call(put_call("contents", content), dict[str, Any])
+
+    def put_user(self, user: User) -> None:
+        """Tell how old an account is."""
+        self._call(put_call("users", user), dict[str, Any])
+
+    def _call(self, call: Wire, kind: type[T]) -> T:
+        for tries in range(TRIES):
+            last = tries == TRIES - 1
+            answer: httpx.Response | None = None
+            try:
+                answer = self._http.request(call.method, call.path, content=call.body)
+                if answer.status_code not in AGAIN or last:
+                    return read(answer, kind)
+            except httpx.TransportError:
+                if last:
+                    raise
+            time.sleep(wait_s(answer, tries))
+        raise AssertionError("unreachable")
+
+
+class AsyncClient:
+    """The same calls for an event loop."""
+
+    def __init__(self, url: str, token: str | None = None, timeout_s: float = 1.0) -> None:
+        self._http = httpx.AsyncClient(base_url=url, headers=headers_of(token), timeout=timeout_s)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def recommend(
+        self, user_id: str, candidates: Iterable[tuple[str, float]], size: int, **options: Any
+    ) -> Answer:
+        """See ``Client.recommend``."""
+        return for_user(await self._call(recommend_call(user_id, candidates, size, options), Answer), user_id)
+
+    async def interactions(self, events: Sequence[Interaction]) -> Taken:
+        """See ``Client.interactions``."""
+        taken = await self._call(events_call(events), Taken)
+        if again := unknown(taken, events):
+            await asyncio.sleep(1.0)
+            taken = together(taken, await self._call(events_call(again), Taken))
+        return taken
+
+    async def put_content(self, content: Content) -> None:
+        """See ``Client.put_content``."""
+        await self._call(put_call("contents", content), dict[str, Any])
+
+    async def put_user(self, user: User) -> None:
+        """See ``Client.put_user``."""
+        await self._call(put_call("users", user), dict[str, Any])
+
+    async def _call(self, call: Wire, kind: type[T]) -> T:
+        for tries in range(TRIES):
+            last = tries == TRIES - 1
+            answer: httpx.Response | None = None
+            try:
+                answer = await self._http.request(call.method, call.path, content=call.body)
+                if answer.status_code not in AGAIN or last:
+                    return read(answer, kind)
+            except httpx.TransportError:
+                if last:
+                    raise
+            await asyncio.sleep(wait_s(answer, tries))
+        raise AssertionError("unreachable")
