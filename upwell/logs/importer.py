@@ -26,6 +26,8 @@ WORKERS = 2
 """Blocks converted at once; Polars leaves Python's lock while it works. Memory grows with it."""
 PART_ROWS = 500_000
 """Rows read from one entry of the journal to the next, which are also those of a part: some two seconds' work."""
+MANY = 10_000_000
+"""Rows from which on the search for repeats takes seconds, and is announced."""
 
 
 def run(
@@ -62,6 +64,8 @@ def run(
         ]
         if not journal.rows:
             raise BadRequest(f"{plan.files[0][0].path}: has columns but no rows")
+        if journal.rows > MANY:
+            note(f"looking for repeats among {journal.rows:,} rows")
         for table in parts:
             take_out_repeats(table, parts[table], plan, rejects)
         rejects.close()
