@@ -60,10 +60,12 @@ class Content(Record, frozen=True, kw_only=True):
     creator_followers: Count | None = None
 
 
-class Candidate(Record, frozen=True, kw_only=True):
-    """One of the ranker's candidates and its score, in logits or any unit that ranks the same."""
+class Candidate(Struct, frozen=True, kw_only=True, gc=False):
+    """One of the ranker's candidates and its score, in logits or any unit that ranks the same.
 
-    id_fields = ("id",)
+    No check of its own: there are hundreds in a request, which checks them together.
+    """
+
     id: Id
     score: float
 
@@ -80,6 +82,12 @@ class Request(Record, frozen=True, kw_only=True):
     inject: bool = True  # grants may add eligible contents that are not among the candidates
     shadow: bool = False  # decide and log, but answer with the ranker's own order
     context: dict[str, str | float | bool] = field(default_factory=dict[str, str | float | bool])
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ids = [c.id for c in self.candidates]
+        if not "".join(ids).isascii() and any(len(id.encode("utf-8", "surrogatepass")) > ID_BYTES for id in ids):
+            raise ValueError(f"the id of a candidate is longer than {ID_BYTES} bytes")
 
 
 class Item(Record, frozen=True, kw_only=True):
