@@ -53,5 +53,5 @@ def open_store(
         except ImportError:
             raise BadRequest("a store in Redis needs: pip install 'upwell[redis]'") from None
         return RedisStore(url, timeout_s, prefix)
-    shown = scheme if scheme.isalnum() and len(scheme) < 20 else "this"  # of a URL, never more: it may hold a password
-    raise BadRequest(f"unknown store {shown}: give memory:, sqlite:PATH or redis://HOST:PORT")
+    # Not what was given: it may hold a password.
+    raise BadRequest("unknown store: give memory:, sqlite:PATH or redis://HOST:PORT")

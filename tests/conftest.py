@@ -1,0 +1,3 @@
+"""Fixtures of all tests."""
+
+from servers import redis_server  # noqa: F401

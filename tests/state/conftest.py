@@ -1,0 +1,42 @@
+"""Every test that takes ``opens`` runs against every store."""
+
+import pytest
+from redis import Redis
+
+from upwell.state import open_store
+from upwell.state.memory import MemoryStore, Space
+
+
+def flushed(server) -> str:
+    """The URL of an emptied server."""
+    url = f"redis://{server.address}/0"
+    with Redis.from_url(url) as client:
+        client.flushall()
+    return url
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def opens(request, tmp_path):
+    """Opens one more store on the same, at first empty, data."""
+    if request.param == "memory":
+        space = Space()
+        opener = lambda: MemoryStore(space)  # noqa: E731
+    elif request.param == "sqlite":
+        opener = lambda: open_store(f"sqlite:{tmp_path / 'state.db'}")  # noqa: E731
+    else:
+        url = flushed(request.getfixturevalue("redis_server"))
+        opener = lambda: open_store(url)  # noqa: E731
+    opened = []
+
+    def opens():
+        opened.append(opener())
+        return opened[-1]
+
+    yield opens
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(opens):
+    return opens()
