@@ -1,0 +1,66 @@
+"""The event log: what happened, in order, before it is state. See docs/events.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from upwell.errors import BadRequest
+from upwell.events.journal import Limits
+from upwell.events.port import (
+    CONTROL,
+    DECISIONS,
+    INTERACTIONS,
+    TOPICS,
+    Consumer,
+    Corrupt,
+    Entry,
+    Full,
+    Health,
+    Log,
+    LogDown,
+    OffsetLost,
+    Offsets,
+    Record,
+    Topic,
+)
+
+__all__ = [
+    "CONTROL",
+    "DECISIONS",
+    "INTERACTIONS",
+    "TOPICS",
+    "Consumer",
+    "Corrupt",
+    "Entry",
+    "Full",
+    "Health",
+    "Limits",
+    "Log",
+    "LogDown",
+    "OffsetLost",
+    "Offsets",
+    "Record",
+    "Topic",
+    "open_log",
+]
+
+
+def open_log(url: str, directory: Path, limits: Limits | None = None, folding: bool = True) -> Log:
+    """The log at ``embedded:DIR`` or ``kafka://HOST:PORT[,HOST:PORT]?…``; with Kafka its journals are in ``directory``.
+
+    ``folding``: this process folds what it appends into state by itself, so that nothing is dropped before it calls
+    ``trim``. False, with Kafka: the journal goes as it is forwarded. BadRequest: no such log. Corrupt, LogDown.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme == "embedded":
+        from upwell.events.embedded import EmbeddedLog
+
+        return EmbeddedLog(Path(rest) if rest else directory, limits)
+    if scheme == "kafka" and rest.startswith("//"):
+        try:
+            from upwell.events.kafka import KafkaLog
+        except ImportError:
+            raise BadRequest("a log in Kafka needs: pip install 'upwell[kafka]'") from None
+        return KafkaLog(url, directory, limits, folding)
+    shown = scheme if scheme.isalnum() and len(scheme) < 20 else "this"  # of a URL, never more: it may hold a secret
+    raise BadRequest(f"unknown log {shown}: give embedded:DIR or kafka://HOST:PORT")
