@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
+from upwell.events.port import DECISIONS, INTERACTIONS, Entry
 from upwell.model import Interaction
 from upwell.service import records, wire
 from upwell.service.ingest import unknown_decisions, unknown_outcomes
 from upwell.service.live import Live, Slate
 from upwell.state.port import Store
-
-
-class Entry(NamedTuple):
-    """What the fold needs of an entry of the log: ``next`` is the offset that follows it."""
-
-    partition: str
-    next: int
-    topic: str
-    value: bytes
 
 
 def prefetch(store: Store, live: Live, users: Iterable[str], events: Sequence[Interaction]) -> None:
@@ -66,9 +57,9 @@ def fold(store: Store, live: Live, entries: Sequence[Entry]) -> int:
     lines: dict[int, wire.Logged] = {}
     events: dict[int, Interaction] = {}
     for i, entry in enumerate(entries):
-        if entry.topic == wire.DECISIONS:
+        if entry.topic == DECISIONS:
             lines[i] = wire.logged_decoder.decode(entry.value)
-        elif entry.topic == wire.INTERACTIONS:
+        elif entry.topic == INTERACTIONS:
             events[i] = wire.event_decoder.decode(entry.value).event
     users = {line.user_id for line in lines.values()} | {event.user_id for event in events.values()}
     coming = {line.decision_id for line in lines.values()}

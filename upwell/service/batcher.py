@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from upwell.events.port import DECISIONS
 from upwell.model import Request
 from upwell.service import recommend, wire
 from upwell.service.live import Live, ranked
@@ -92,9 +93,7 @@ class Batcher:
         try:
             lines = self._live.recommend(asked, ids, first.now_ms, "deadline" if late else None)
             self._logged(
-                self._events.append(
-                    wire.DECISIONS, [(line.user_id, line.ts, wire.encoder.encode(line)) for line in lines]
-                )
+                self._events.append(DECISIONS, [(line.user_id, line.ts, wire.encoder.encode(line)) for line in lines])
             )
             for one, line in zip(group, lines, strict=True):
                 if not one.answer.done():  # else the caller has gone

@@ -62,6 +62,9 @@ class Live:
         user, revenue, long_term = settings.weights
         self.weights = Weights(user_satisfaction=user, platform_revenue=revenue, long_term=long_term)
         self.weights_version = "0"
+        self.centres: np.ndarray | None = None  # of segments: f32 [S, DIMS], unit length
+        self.shown_of: Counter[str] = Counter()  # heated impressions of each content since this server began
+        self.shown = 0  # impressions since then
         self._batch = Batch()
         self._decisions = 0
 
@@ -154,7 +157,10 @@ class Live:
     def _count_window(self, impressions: int, heated_rows: np.ndarray) -> None:
         self.window_shown += impressions
         self.window_heated += len(heated_rows)
-        np.subtract.at(self.contents.left, heated_rows, 1)
+        self.shown += impressions
+        if len(heated_rows):
+            np.subtract.at(self.contents.left, heated_rows, 1)
+            self.shown_of.update(self.contents.rows.names[row] for row in heated_rows.tolist())
 
     # ---- the fold
 
@@ -210,8 +216,9 @@ class Live:
         before = (place.clicked, place.valid, place.shared, place.purchased, place.value, place.dwell_s)
         merge(place, event)
         self._count(event, place, before, heated=bool(shown and shown.kinds[at] == slate.HEATED))
-        self._batch.put("decision", f"{decision}/outcome", records.outcome_encoder.encode(outcome), event.user_id)
-        self._batch.append("history", event.user_id, wire.encoder.encode(event))
+        if self.saves:
+            self._batch.put("decision", f"{decision}/outcome", records.outcome_encoder.encode(outcome), event.user_id)
+            self._batch.append("history", event.user_id, wire.encoder.encode(event))
         return True
 
     def _count(self, event: Interaction, place: records.Place, before: tuple[object, ...], heated: bool) -> None:
@@ -266,6 +273,12 @@ class Live:
         batch.ttl_s["decision"] = batch.ttl_s["request"] = self.settings.decisions_days * DAY_S
         batch.keep = max(self.settings.history, 1)
         return batch if batch.kinds() or batch.offsets else None
+
+    def discard(self) -> None:
+        """Drop what is new: this server's fold is provisional, another one's goes to the store."""
+        self.users.dirty.clear()
+        self.contents.unsaved[:] = 0
+        self.platform.clear()
 
     def written(self, batch: Batch) -> None:
         """The store has this batch."""

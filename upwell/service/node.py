@@ -17,12 +17,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from upwell.events.port import INTERACTIONS, Log
 from upwell.model import Content, Interaction, Request, User
 from upwell.service import apply, ingest, records, wire
 from upwell.service.batcher import Batcher
+from upwell.service.clock import Clock
 from upwell.service.errors import Refused, decode_refusal
 from upwell.service.live import Live, request_key
-from upwell.service.ports import Clock, Log
 from upwell.service.regulator import Regulator, place_users
 from upwell.service.settings import Settings
 from upwell.state.batch import Batch
@@ -194,7 +195,7 @@ class Node:
         good, known, rejected = ingest.check(self.settings, self.live, events, now)
         if good:
             lines = [(e.user_id, now, wire.encoder.encode(wire.Event(wire.SCHEMA, e, now))) for e in good]
-            position = self.events.append(wire.INTERACTIONS, lines)
+            position = self.events.append(INTERACTIONS, lines)
             for event in good:
                 self.live.take(event)
             self._logged(position)

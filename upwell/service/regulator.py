@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -12,9 +13,8 @@ import numpy as np
 from upwell.regulator import guards
 from upwell.service import ticker
 from upwell.service.live import HOUR_MS, Live
-from upwell.service.recommend import Grants
 from upwell.service.settings import Settings
-from upwell.service.tables import NOBODY, Contents, Floats, rows_of
+from upwell.service.tables import Contents, Floats
 from upwell.state.batch import Lease
 from upwell.state.errors import Conflict
 from upwell.state.port import Store, pages
@@ -39,18 +39,6 @@ class Rates(msgspec.Struct):
     held_impressions: float = 0.0
     throttle: float = 1.0
     daily_impressions: float = 0.0  # of the last whole day; 0: none yet
-
-
-class Published(msgspec.Struct):
-    """What a tick tells servers. ``allowance``: impressions that each server may show of each grant, since it began."""
-
-    number: int
-    grants: list[list[str]]  # by segment
-    centres: bytes  # f32 [S, DIMS]
-    throttle: float
-    platform_ctr: float
-    cheats: list[str]
-    allowance: dict[str, dict[str, int]] = {}
 
 
 class Regulator:
@@ -118,16 +106,29 @@ class Regulator:
                 sum(c.get("free_impressions", 0) + c.get("held_impressions", 0) for c in whole)
             )
 
-    def run(self, contents: Contents, heated_share: float, now_ms: int, lease: Lease) -> ticker.Ticked:
-        """One tick over a snapshot of the contents: allocate, and write the books. Raises the store's errors."""
+    def run(
+        self,
+        contents: Contents,
+        heated_share: float,
+        now_ms: int,
+        lease: Lease,
+        share: Callable[[ticker.Ticked], None] | None = None,
+        lent: ticker.Longs | None = None,
+    ) -> ticker.Ticked:
+        """One tick over a snapshot of the contents: allocate, and write the books. Raises the store's errors.
+
+        ``share`` adds to the batch what servers in other processes are to be told; ``lent``: see ``ticker.once``.
+        """
         self.step_rates(now_ms)
         if now_ms // DAY_MS != self.books.day:
             self._write(ticker.new_day(self.settings, contents, self.books, now_ms, self.platform_ctr), lease)
         ticked = ticker.once(
             self.settings, contents, self.books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
-            self.platform_ctr, self.daily_impressions,
+            self.platform_ctr, self.daily_impressions, lent,
         )  # fmt: skip
         ticked.batch.put("meta", "rates", msgspec.msgpack.encode(self.rates))
+        if share is not None:
+            share(ticked)
         self._write(ticked.batch, lease)
         ticker.applied(self.books, ticked)
         return ticked
@@ -171,22 +172,3 @@ def place_users(live: Live, centres: Floats) -> None:
     for part in np.array_split(rows, math.ceil(len(rows) / 65_536) or 1):
         profile = users.record["profile"][part].astype(np.float32)
         users.segment[part] = (profile @ centres.T).argmax(-1)
-
-
-def published(regulator: Regulator, ticked: ticker.Ticked, allowance: dict[str, dict[str, int]]) -> Published:
-    """A tick for servers in other processes."""
-    names = regulator.live.contents.rows.names
-    return Published(
-        regulator.number, [[names[row] for row in row_ids if row != NOBODY] for row_ids in ticked.grants.rows.tolist()],
-        ticked.centres.tobytes(), regulator.rates.throttle, regulator.platform_ctr,
-        [names[row] for row in np.flatnonzero(ticked.cheat).tolist()], allowance,
-    )  # fmt: skip
-
-
-def grants_of(live: Live, told: Published) -> Grants:
-    """A published tick's grants by row of this server's table."""
-    rows = np.full((max(len(told.grants), 1), ticker.PLACES), NOBODY, np.int32)
-    for segment, ids in enumerate(told.grants):
-        here = rows_of(live.contents.rows, ids)[: ticker.PLACES]
-        rows[segment, : len(here)] = here
-    return Grants(rows)

@@ -13,8 +13,8 @@ from upwell.errors import BadRequest
 from upwell.events import open_log
 from upwell.service.app import create
 from upwell.service.auth import check_exposure
+from upwell.service.clock import Clock, system_clock
 from upwell.service.node import Node
-from upwell.service.ports import Clock, system_clock
 from upwell.service.settings import Settings
 from upwell.state import open_store
 

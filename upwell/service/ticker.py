@@ -113,8 +113,12 @@ def once(
     throttle: float,
     platform_ctr: float,
     daily_impressions: float,
+    lent: Longs | None = None,
 ) -> Ticked:
-    """One slow tick over all live contents. Changes nothing: the caller writes ``batch`` and then calls ``applied``."""
+    """One slow tick over all live contents. Changes nothing: the caller writes ``batch`` and then calls ``applied``.
+
+    ``lent``: by row, impressions that servers may still be showing; while there are any, a grant is not released.
+    """
     rows = contents.all_rows
     books.fit(len(contents.live))
     counts = contents.counts[rows]
@@ -144,6 +148,8 @@ def once(
         np, known, match.max(0) if len(rows) else np.zeros(0), u, np.float32(scale), np.float32(platform_ctr),
         settings.first_ask, settings.weights, RULES,
     )  # fmt: skip
+    if lent is not None:
+        wanted = wanted._replace(give_up=wanted.give_up & (lent[rows] == 0))
     owed = guards.owed_a_chance(floats["heated"], age_days, scale, settings.chance, cheat)
     quality = (floats["valid"] + 1.0) / (floats["impressions"] * platform_ctr + 2.0)
     price = tick.reference_price(np, settings.first_ask, settings.budget, scale)

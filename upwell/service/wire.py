@@ -15,7 +15,6 @@ from upwell.service.recommend import Asked, Decided, draws
 from upwell.service.records import key_of
 
 SCHEMA = 1
-DECISIONS, INTERACTIONS, CONTROL = "recommendation-decisions", "user-interactions", "upwell-control"
 
 
 class Item(msgspec.Struct):

@@ -1,0 +1,208 @@
+"""The worker: folds the log for several servers, and runs their slow tick while it holds the lease.
+
+One partition is folded by one worker at a time. Each write carries the offsets that it is the state of, compared with
+the stored ones: a worker that lost a partition without knowing writes nothing, forgets what it has and reads anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from upwell.events.port import Log, LogDown
+from upwell.model import Content
+from upwell.service import apply, told
+from upwell.service.allowances import Allowances, Report
+from upwell.service.clock import Clock
+from upwell.service.live import Live
+from upwell.service.regulator import Regulator, place_users
+from upwell.service.settings import Settings
+from upwell.state.batch import Batch
+from upwell.state.errors import Conflict, Fenced, StoreDown
+from upwell.state.port import EVERYTHING, Store, pages
+
+log = logging.getLogger(__name__)
+
+GROUP = "upwell"
+ENTRIES = 2_000
+POLL_S = 0.02
+LEASE_S = 10.0
+ALIVE_S = 10.0
+"""A server that did not report for so long gets no impressions."""
+content_decoder = msgspec.json.Decoder(Content)
+report_decoder = msgspec.msgpack.Decoder(Report)
+allowances_decoder = msgspec.msgpack.Decoder(Allowances)
+
+
+class Worker:
+    """``step`` until told to stop. For one thread."""
+
+    def __init__(self, settings: Settings, store: Store, events: Log, clock: Clock) -> None:
+        self.settings, self.store, self.events, self.clock = settings, store, events, clock
+        self.live = Live(settings, f"worker-{events.slot}")
+        self.regulator = Regulator(settings, self.live, store)
+        self.allowances = Allowances()
+        self.watcher = store.watch(["content"])
+        self.consumer = events.consumer(GROUP, self._stored)
+        self._next_tick_s = 0.0
+        self.folded = 0
+        self._load()
+
+    def _stored(self, partitions: list[str]) -> dict[str, int]:
+        """Where the store is: where reading begins."""
+        stored = self.store.offsets()
+        self.live.saved |= {p: stored.get(p, 0) for p in partitions}
+        return {p: stored.get(p, 0) for p in partitions}
+
+    def _load(self) -> None:
+        """Contents and books; users and slates come as the log names them."""
+        live = self.live
+        counted = dict(pages(self.store.scan_counters, "content"))
+        for name, body in pages(self.store.scan, "content"):
+            live.add_content(content_decoder.decode(body), counted.get(name, {}))
+        self._load_books()
+
+    def _load_books(self) -> None:
+        self.regulator.load()
+        (kept,) = self.store.get("meta", ["allowances"])
+        self.allowances = allowances_decoder.decode(kept) if kept is not None else Allowances()
+
+    def run(self, running: Callable[[], bool]) -> None:
+        """Fold and tick while ``running``; a store or log that is down is asked again."""
+        down = False
+        try:
+            while running():
+                try:
+                    self.step()
+                    down = False
+                except (StoreDown, LogDown) as error:
+                    if not down:
+                        log.warning("%s; trying again", error)
+                    down = True
+                    self.reread()
+                    time.sleep(0.2)
+        finally:
+            self.consumer.close()
+            self.watcher.close()
+            if self.regulator.lease is not None:
+                try:
+                    self.store.release(self.regulator.lease)
+                except StoreDown:
+                    log.warning("the store is down: the lease ends by itself")
+
+    def step(self) -> None:
+        """Take what the log has, write what came of it; tick when it is time."""
+        self._follow()
+        entries = self.consumer.poll(ENTRIES, POLL_S)
+        if entries:
+            apply.fold(self.store, self.live, entries)
+            batch = self.live.unsaved()
+            assert batch is not None
+            try:
+                self.store.write(batch)
+            except Conflict as conflict:
+                log.warning("%s: another worker has it; reading anew", conflict)
+                self.reread()
+                return
+            self.live.written(batch)
+            self.folded += len(entries)
+            for partition, (_, after) in batch.offsets.items():
+                self.events.trim(partition, after)
+        if time.monotonic() >= self._next_tick_s:
+            self._next_tick_s = time.monotonic() + self.settings.tick_s
+            self.tick()
+
+    def reread(self) -> None:
+        """Forget all that is not in the store, and go on from where it is."""
+        fresh = Live(self.settings, self.live.server)
+        fresh.contents = self.live.contents
+        fresh.contents.unsaved[:] = 0
+        self.live = self.regulator.live = fresh
+        try:
+            counted = dict(pages(self.store.scan_counters, "content"))
+            for name, row in list(fresh.contents.rows.at.items()):
+                fresh.add_content(fresh.contents.info[row], counted.get(name, {}))
+            for partition, offset in self._stored(self.consumer.assigned()).items():
+                self.consumer.seek(partition, offset)
+        except StoreDown:
+            log.debug("still down")
+        fresh.offsets = dict(fresh.saved)
+
+    def _follow(self) -> None:
+        """Contents that servers registered, and what other workers counted."""
+        changes = self.watcher.poll(0.0)
+        if not changes:
+            return
+        contents = self.live.contents
+        if changes is EVERYTHING:
+            self._load()
+            return
+        names = sorted(name for _, name in changes)
+        bodies, counted = self.store.get("content", names), self.store.counters("content", names)
+        for name, body, counts in zip(names, bodies, counted, strict=True):
+            if body is None:
+                contents.forget(name)
+            else:
+                row = self.live.add_content(content_decoder.decode(body), counts)
+                contents.counts[row] += contents.unsaved[row]
+
+    # ---- the slow tick
+
+    def tick(self) -> None:
+        """Allocate for all servers, where this worker holds the lease, and tell them."""
+        regulator = self.regulator
+        if regulator.lease is None or not self.store.renew(regulator.lease, LEASE_S):
+            regulator.lease = self.store.acquire("tick", self.live.server, LEASE_S)
+            if regulator.lease is None:
+                return
+            self._load_books()
+        now = self.clock()
+        for server, body in pages(self.store.scan, "member"):
+            self.allowances.acknowledge(server, report_decoder.decode(body))
+        self.allowances.forget(now - round(self.settings.late_h * 3_600_000))
+        if regulator.number % 30 == 0:
+            place_users(self.live, regulator.find_segments())
+            self.store.write(self._segments())
+        contents = self.live.contents
+        regulator.books.fit(len(contents.live))
+        lent = regulator.books.of["granted"] * 0
+        for name, row in contents.rows.at.items():
+            lent[row] = self.allowances.held(name)
+        try:
+            regulator.run(contents, self._heated_share(), now, regulator.lease, self._share, lent)
+        except (Fenced, Conflict):
+            # Another worker ticks now; what this one made up for its servers is void.
+            regulator.lease = None
+
+    def _segments(self) -> Batch:
+        batch = Batch()
+        batch.put("meta", "segments", self.regulator.centres.tobytes())
+        return batch
+
+    def _heated_share(self) -> float:
+        """Over the last hours that the decision log counted: what the price near the cap goes by."""
+        counts = self.live.contents.counts
+        heated, shown = int(counts[:, 4].sum()), int(counts[:, 0].sum())
+        return heated / max(shown, 1)
+
+    def _share(self, ticked: told.ticker.Ticked) -> None:
+        """Allowances and all that servers go by, in the same write as the books."""
+        names, books = self.live.contents.rows.names, self.regulator.books
+        now = self.clock()
+        alive = [name for name, share in self.allowances.servers.items() if now - share.at_ms < ALIVE_S * 1_000]
+        granted = books.of["granted"][: len(ticked.outstanding)] + ticked.changes["granted"]
+        released = books.of["released"][: len(ticked.outstanding)] + ticked.changes["released"]
+        available = {
+            names[row]: int(granted[row] - released[row])
+            for row in range(1, len(names))
+            if ticked.outstanding[row] > 0 and names[row]
+        }
+        number = self.regulator.number + 1
+        allowance = self.allowances.publish(number, available, alive)
+        record = told.of(self.regulator, ticked, allowance)
+        record.number = number
+        ticked.batch.put("meta", told.ID, told.encoder.encode(record))
+        ticked.batch.put("meta", "allowances", told.encoder.encode(self.allowances))
