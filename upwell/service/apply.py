@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from upwell.events.port import DECISIONS, INTERACTIONS, Entry
 from upwell.model import Interaction
@@ -48,32 +48,46 @@ def slate_of(line: wire.Logged) -> Slate:
     return Slate(line.user_id, tuple(p.id for p in line.places), tuple(p.kind for p in line.places), line.ts)
 
 
-def fold(store: Store, live: Live, entries: Sequence[Entry]) -> int:
-    """Fold entries in their order; returns how many events were known already.
+def fold(store: Store, live: Live, entries: Sequence[Entry]) -> None:
+    """Fold entries in their order.
 
-    Events whose slate is nowhere, and entries of a topic or schema not known here, are passed over: what was
-    acknowledged was checked before it was logged.
+    Events whose slate is nowhere, and entries of a topic not known here, are passed over: what was acknowledged was
+    checked before it was logged. To erase a user, see ``erasures``.
     """
-    lines: dict[int, wire.Logged] = {}
-    events: dict[int, Interaction] = {}
-    for i, entry in enumerate(entries):
-        if entry.topic == DECISIONS:
-            lines[i] = wire.logged_decoder.decode(entry.value)
-        elif entry.topic == INTERACTIONS:
-            events[i] = wire.event_decoder.decode(entry.value).event
-    users = {line.user_id for line in lines.values()} | {event.user_id for event in events.values()}
+    lines = {i: wire.logged_decoder.decode(e.value) for i, e in enumerate(entries) if e.topic == DECISIONS}
+    told = {i: wire.event_decoder.decode(e.value) for i, e in enumerate(entries) if e.topic == INTERACTIONS}
+    events = [one.event for one in told.values() if one.event is not None]
+    users = {line.user_id for line in lines.values()} | {event.user_id for event in events}
     coming = {line.decision_id for line in lines.values()}
     # A log may hand over an entry twice (see docs/events.md): a decision that is known already is not shown again.
     load_slates(store, live, coming - live.slates.keys())
-    prefetch(store, live, users, [e for e in events.values() if e.decision_id not in coming])
-    known = 0
+    prefetch(
+        store,
+        live,
+        users | {one.user.id for one in told.values() if one.user is not None},
+        [event for event in events if event.decision_id not in coming],
+    )
     for i, entry in enumerate(entries):
         if i in lines:
             if lines[i].decision_id not in live.slates:
                 live.show(lines[i])
-        elif i in events:
-            event = events[i]
-            if event.decision_id is None or event.decision_id in live.slates:
-                known += not live.take(event)
+        elif i in told:
+            event, user = told[i].event, told[i].user
+            if event is not None and (event.decision_id is None or event.decision_id in live.slates):
+                live.take(event)
+            if user is not None:
+                live.account(user)
         live.offsets[entry.partition] = entry.next
-    return known
+
+
+def erasures(entries: Sequence[Entry]) -> Iterator[tuple[Sequence[Entry], str | None]]:
+    """Entries in parts, each with the user to erase after it: what came before must be in the store by then."""
+    begin = 0
+    for i, entry in enumerate(entries):
+        if entry.topic == INTERACTIONS and b'"erase"' in entry.value:
+            user = wire.event_decoder.decode(entry.value).erase
+            if user is not None:
+                yield entries[begin : i + 1], user
+                begin = i + 1
+    if begin < len(entries):
+        yield entries[begin:], None

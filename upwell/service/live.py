@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from upwell.model import Content, Interaction, Weights
+from upwell.model import Content, Interaction, User, Weights
 from upwell.regulator import slate
 from upwell.service import fold, recommend, records, wire
 from upwell.service.recommend import Asked, Grants, Window
@@ -220,6 +220,14 @@ class Live:
             self._batch.put("decision", f"{decision}/outcome", records.outcome_encoder.encode(outcome), event.user_id)
             self._batch.append("history", event.user_id, wire.encoder.encode(event))
         return True
+
+    def account(self, user: User) -> None:
+        """Fold what was told of an account: how old it is."""
+        row = self.users.rows.at.get(user.id)
+        if row is None:
+            row = self.users.put(user.id, records.new_user(user.created_at, self.platform_ctr))
+        self.users.record["created_ms"][row] = user.created_at
+        self.users.dirty.add(row)
 
     def _count(self, event: Interaction, place: records.Place, before: tuple[object, ...], heated: bool) -> None:
         clicked, valid, shared, purchased, value, dwell_s = before

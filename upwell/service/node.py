@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -23,6 +24,7 @@ from upwell.service import apply, ingest, records, wire
 from upwell.service.batcher import Batcher
 from upwell.service.clock import Clock
 from upwell.service.errors import Refused, decode_refusal
+from upwell.service.follower import Follower
 from upwell.service.live import Live, request_key
 from upwell.service.regulator import Regulator, place_users
 from upwell.service.settings import Settings
@@ -45,9 +47,11 @@ CONTENTS_DECODER = msgspec.json.Decoder(Content)
 class Node:
     """Everything behind the HTTP routes. Its methods run on one event loop."""
 
-    def __init__(self, settings: Settings, store: Store, events: Log, clock: Clock) -> None:
+    def __init__(self, settings: Settings, store: Store, events: Log, clock: Clock, shared: bool = False) -> None:
         self.settings, self.store, self.events, self.clock = settings, store, events, clock
-        self.live = Live(settings, f"{events.slot}")
+        self.shared = shared  # a worker folds for this server and others
+        # A server that began anew has shown nothing yet: a name of its own keeps its lease apart from the last one's.
+        self.live = Live(settings, f"{events.slot}-{secrets.token_hex(3)}" if shared else events.slot, not shared)
         self.regulator = Regulator(settings, self.live, store)
         self.batcher = Batcher(settings, self.live, events, self._logged)
         self.answers: OrderedDict[str, asyncio.Future[wire.Answer]] = OrderedDict()
@@ -56,6 +60,7 @@ class Node:
         self.stale_since_s: float | None = None  # since when something is not saved
         self._everyone = False  # every stored user is in memory: who is not there is new
         self._loops: list[asyncio.Task[None]] = []
+        self.follower: Follower | None = None
         self._pending: Batch | None = None
         self._saving = asyncio.Lock()
 
@@ -63,14 +68,23 @@ class Node:
 
     async def start(self) -> None:
         """Read what the store has, fold what the log has beyond it, and begin the loops."""
-        await asyncio.to_thread(self._recover)
+        if self.shared:
+            self.follower = Follower(self.settings, self.store, self.live, self.clock)
+            await asyncio.to_thread(self.follower.load)
+            loops = (
+                ("follow", self._every(0.0, self.follower.follow)),
+                ("report", self._every(self.settings.tick_s / 2, self.follower.report)),
+                ("sweep", self._every(SWEEP_S, self.sweep)),
+            )
+        else:
+            await asyncio.to_thread(self._recover)
+            loops = (
+                ("flush", self._every(self.settings.flush_s, self.flush)),
+                ("tick", self._every(self.settings.tick_s, self.tick)),
+                ("sweep", self._every(SWEEP_S, self.sweep)),
+            )
         self.ready = True
-        for name, loop in (
-            ("flush", self._every(self.settings.flush_s, self.flush)),
-            ("tick", self._every(self.settings.tick_s, self.tick)),
-            ("sweep", self._every(SWEEP_S, self.sweep)),
-        ):
-            self._loops.append(asyncio.create_task(loop, name=name))
+        self._loops = [asyncio.create_task(loop, name=name) for name, loop in loops]
 
     def _recover(self) -> None:
         live, store = self.live, self.store
@@ -108,6 +122,8 @@ class Node:
         for task in self._loops:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        if self.follower is not None:
+            await asyncio.to_thread(self.follower.close)
         try:
             await self.flush()
             if self.regulator.lease is not None:
@@ -194,7 +210,7 @@ class Node:
         now = self.clock()
         good, known, rejected = ingest.check(self.settings, self.live, events, now)
         if good:
-            lines = [(e.user_id, now, wire.encoder.encode(wire.Event(wire.SCHEMA, e, now))) for e in good]
+            lines = [(e.user_id, now, wire.encoder.encode(wire.Event(wire.SCHEMA, now, e))) for e in good]
             position = self.events.append(INTERACTIONS, lines)
             for event in good:
                 self.live.take(event)
@@ -230,6 +246,10 @@ class Node:
 
     async def flush(self) -> None:
         """Write all that is new, with the offsets it is the state of. A write that failed is repeated as it was."""
+        if self.shared:
+            self.live.discard()
+            self.stale_since_s = None
+            return
         async with self._saving:
             if self._pending is None:
                 since, self.stale_since_s = self.stale_since_s, None
@@ -255,13 +275,16 @@ class Node:
 
     async def sweep(self) -> None:
         """Forget what has expired, and users beyond what memory is to hold."""
-        await asyncio.to_thread(self.store.sweep)
+        if self.shared:
+            await self.flush()
+        else:
+            await asyncio.to_thread(self.store.sweep)
+            await self._bury()
         over = len(self.live.users.rows) - self.settings.users_in_memory
         if over > 0:
             self._everyone = False
             for name in self.live.users.oldest(over + self.settings.users_in_memory // 10):
                 self.live.users.forget(name)
-        await self._bury()
 
     async def _bury(self) -> None:
         """Take down contents past their life: their grants are released, their records removed."""
@@ -321,23 +344,31 @@ class Node:
         """An account that is older than its first request here."""
         if not await self.users_at_hand([user.id]):
             raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1)
-        users = self.live.users
-        row = users.rows.at.get(user.id)
-        if row is None:
-            row = users.put(user.id, records.new_user(user.created_at, self.live.platform_ctr))
-        users.record["created_ms"][row] = user.created_at
-        users.dirty.add(row)
-        await self._saved()
+        await self._tell(user.id, wire.Event(wire.SCHEMA, self.clock(), user=user))
+        self.live.account(user)
+
+    async def _tell(self, user_id: str, line: wire.Event) -> None:
+        """Log something of a user; returns once it is durable."""
+        position = self.events.append(INTERACTIONS, [(user_id, line.received_ms, wire.encoder.encode(line))])
+        self._logged(position)
+        await self.events.durable(position)
 
     async def erase_user(self, user_id: str) -> int:
-        """Remove all that is stored of a user; returns how many records. The log's entries go with ``trim``."""
+        """Remove all that is stored of a user; returns how many records of the store.
+
+        Entries of the journal are overwritten; Kafka drops its own when their retention ends (docs/events.md).
+        """
         await self._saved()
         self.live.erase(user_id)
         for key in [k for k in self.answers if k.startswith(request_key(user_id, ""))]:
             del self.answers[key]
         try:
+            if self.shared:
+                # In the order of the log, so that the worker does not bring back what it folds before.
+                await self._tell(user_id, wire.Event(wire.SCHEMA, self.clock(), erase=user_id))
             erased = await asyncio.to_thread(self.store.erase, user_id)
             await asyncio.to_thread(self.events.erase, user_id)
+            await asyncio.to_thread(self.store.scrub)
         except StoreDown:
             raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1) from None
         return erased

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -165,10 +165,11 @@ class Regulator:
         return self.centres
 
 
-def place_users(live: Live, centres: Floats) -> None:
-    """The segment of every user in memory: the centre with the largest cosine."""
+def place_users(live: Live, centres: Floats, names: Sequence[str] | None = None) -> None:
+    """The segment of users in memory, all of them unless named: the centre with the largest cosine."""
     users = live.users
-    rows = np.fromiter(users.rows.at.values(), np.int64, len(users.rows))
+    found = users.rows.at.values() if names is None else [users.rows.at[n] for n in names if n in users.rows.at]
+    rows = np.fromiter(found, np.int64)
     for part in np.array_split(rows, math.ceil(len(rows) / 65_536) or 1):
         profile = users.record["profile"][part].astype(np.float32)
         users.segment[part] = (profile @ centres.T).argmax(-1)

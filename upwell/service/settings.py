@@ -70,6 +70,19 @@ class Settings(BaseSettings):
         return self.daily_impressions / self.live_contents / 500.0
 
     @property
+    def shared(self) -> bool:
+        """Whether several processes work together, and a worker folds for the servers."""
+        return self.workers > 1 or self.events.startswith("kafka:")
+
+    def with_secrets(self) -> bytes:
+        """All of it as one line of JSON, for a process of our own and nothing else."""
+        values = self.model_dump(mode="json")
+        for name in ("client_token", "operator_token"):
+            secret: SecretStr | None = getattr(self, name)
+            values[name] = secret.get_secret_value() if secret is not None else None
+        return json.dumps(values).encode()
+
+    @property
     def store_url(self) -> str:
         return self.store or f"sqlite:{self.data / 'state.db'}"
 

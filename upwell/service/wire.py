@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from upwell.agents.xp import BLOCKED
-from upwell.model import Interaction, Weights
+from upwell.model import Interaction, User, Weights
 from upwell.regulator import explain, slate
 from upwell.service.recommend import Asked, Decided, draws
 from upwell.service.records import key_of
@@ -88,12 +88,14 @@ class Logged(msgspec.Struct, omit_defaults=True):
     question: Question | None = None
 
 
-class Event(msgspec.Struct):
-    """An interaction in the log."""
+class Event(msgspec.Struct, omit_defaults=True):
+    """A line of ``user-interactions``: an interaction, or what was told of a user's account, or that they be erased."""
 
     schema: int
-    event: Interaction
     received_ms: int
+    event: Interaction | None = None
+    user: User | None = None
+    erase: str | None = None
 
 
 encoder = msgspec.json.Encoder()

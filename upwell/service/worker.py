@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from upwell.events.port import Log, LogDown
+from upwell.events.port import Entry, Log, LogDown
 from upwell.model import Content
 from upwell.service import apply, told
 from upwell.service.allowances import Allowances, Report
@@ -97,23 +97,32 @@ class Worker:
         """Take what the log has, write what came of it; tick when it is time."""
         self._follow()
         entries = self.consumer.poll(ENTRIES, POLL_S)
-        if entries:
-            apply.fold(self.store, self.live, entries)
-            batch = self.live.unsaved()
-            assert batch is not None
-            try:
-                self.store.write(batch)
-            except Conflict as conflict:
-                log.warning("%s: another worker has it; reading anew", conflict)
-                self.reread()
+        for part, erased in apply.erasures(entries):
+            if not self._fold(part):
                 return
-            self.live.written(batch)
-            self.folded += len(entries)
-            for partition, (_, after) in batch.offsets.items():
-                self.events.trim(partition, after)
+            if erased is not None:
+                self.live.erase(erased)
+                self.store.erase(erased)
         if time.monotonic() >= self._next_tick_s:
             self._next_tick_s = time.monotonic() + self.settings.tick_s
             self.tick()
+
+    def _fold(self, entries: Sequence[Entry]) -> bool:
+        """Fold entries and write what came of them; False: they are another worker's now."""
+        apply.fold(self.store, self.live, entries)
+        batch = self.live.unsaved()
+        assert batch is not None
+        try:
+            self.store.write(batch)
+        except Conflict as conflict:
+            log.warning("%s: another worker has it; reading anew", conflict)
+            self.reread()
+            return False
+        self.live.written(batch)
+        self.folded += len(entries)
+        for partition, (_, after) in batch.offsets.items():
+            self.events.trim(partition, after)
+        return True
 
     def reread(self) -> None:
         """Forget all that is not in the store, and go on from where it is."""

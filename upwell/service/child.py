@@ -1,0 +1,42 @@
+"""One process of several: ``python -m upwell.service.child server|worker``, started by ``run``.
+
+Settings come as JSON on standard input: what stands in arguments can be read by everybody on the machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+
+from upwell.service import run
+from upwell.service.settings import Settings
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
+
+
+def main() -> None:
+    role, fd = sys.argv[1], int(sys.argv[2])
+    settings = Settings.model_validate_json(sys.stdin.buffer.readline())
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=LOG_FORMAT)
+    stopped = threading.Event()
+    # The parent holds the other end for as long as it lives: a killed parent leaves no orphans.
+    threading.Thread(target=follow_parent, daemon=True).start()
+    if role == "server":
+        run.serve_on(settings, socket.socket(fileno=fd), lambda: print("ready", flush=True))
+    else:
+        signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+        signal.signal(signal.SIGINT, lambda *_: stopped.set())
+        run.work(settings, lambda: not stopped.is_set(), lambda: print("ready", flush=True))
+
+
+def follow_parent() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

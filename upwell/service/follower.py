@@ -1,0 +1,111 @@
+"""How one of several servers keeps up: it hears what changed in the store, and reports what it showed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import msgspec
+
+from upwell.model import Content
+from upwell.service import allowances, records, told
+from upwell.service.clock import Clock
+from upwell.service.live import Live
+from upwell.service.regulator import place_users
+from upwell.service.settings import Settings
+from upwell.state.batch import Batch
+from upwell.state.port import EVERYTHING, Store, Watcher, pages
+
+WAIT_S = 0.05
+MODES = ("ranker", "rules", "policy")
+content_decoder = msgspec.json.Decoder(Content)
+
+
+class Follower:
+    """Brings what others changed into ``live``. Reads run on a thread; what they brought is taken on the event loop."""
+
+    def __init__(self, settings: Settings, store: Store, live: Live, clock: Clock) -> None:
+        self.settings, self.store, self.live, self.clock = settings, store, live, clock
+        self._watcher: Watcher | None = None
+        self._number = 0
+
+    def load(self) -> None:
+        """All contents, and what the last tick told. Users come with their first request. Before requests do."""
+        self._watcher = self.store.watch(["user", "content", "meta"])
+        self._take_all(*self._read_all())
+
+    def _read_all(self) -> tuple[list[tuple[str, bytes]], dict[str, dict[str, int]], list[bytes | None]]:
+        counted = dict(pages(self.store.scan_counters, "content"))
+        return list(pages(self.store.scan, "content")), counted, self._meta()
+
+    def _take_all(
+        self, bodies: list[tuple[str, bytes]], counted: dict[str, dict[str, int]], meta: list[bytes | None]
+    ) -> None:
+        for name, body in bodies:
+            self.live.add_content(content_decoder.decode(body), counted.get(name, {}))
+        self._take_meta(meta)
+
+    def _meta(self) -> list[bytes | None]:
+        return self.store.get("meta", ["switch", told.ID])
+
+    def _take_meta(self, meta: list[bytes | None]) -> None:
+        mode, tick = meta
+        if mode is not None and mode.decode() in MODES:
+            self.live.mode = mode.decode()
+        if tick is not None:
+            heard = told.decoder.decode(tick)
+            told.take(self.live, heard, self.live.shown_of)
+            self._number = heard.number
+
+    async def follow(self) -> None:
+        """Wait a moment for changes, and take them."""
+        assert self._watcher is not None
+        changes = await asyncio.to_thread(self._watcher.poll, WAIT_S)
+        if changes is EVERYTHING:
+            self._take_all(*await asyncio.to_thread(self._read_all))
+            await self._users(list(self.live.users.rows.at))
+            return
+        if not changes:
+            return
+        ids: dict[str, list[str]] = {}
+        for kind, name in changes:
+            ids.setdefault(kind, []).append(name)
+        await self._users(name for name in ids.get("user", ()) if name in self.live.users.rows.at)
+        if "content" in ids:
+            bodies, counts = await asyncio.to_thread(self._contents, ids["content"])
+            for name, body, counted in zip(ids["content"], bodies, counts, strict=True):
+                if body is None:
+                    self.live.contents.forget(name)
+                else:
+                    self.live.add_content(content_decoder.decode(body), counted)
+        if {"switch", told.ID} & set(ids.get("meta", ())):
+            self._take_meta(await asyncio.to_thread(self._meta))
+
+    def _contents(self, names: list[str]) -> tuple[list[bytes | None], list[dict[str, int]]]:
+        return self.store.get("content", names), self.store.counters("content", names)
+
+    async def _users(self, names: Iterable[str]) -> None:
+        wanted = list(names)
+        if not wanted:
+            return
+        bodies = await asyncio.to_thread(self.store.get, "user", wanted)
+        for name, body in zip(wanted, bodies, strict=True):
+            if body is None:
+                self.live.users.forget(name)
+            elif name in self.live.users.rows.at:
+                self.live.users.put(name, records.read_user(body))
+        if self.live.centres is not None:
+            place_users(self.live, self.live.centres, wanted)
+
+    async def report(self) -> None:
+        """Tell the worker what this server showed of grants, and which tick it goes by."""
+        live = self.live
+        report = allowances.Report(self._number, dict(live.shown_of), live.shown, self.clock())
+        batch = Batch()
+        batch.put("member", live.server, msgspec.msgpack.encode(report))
+        batch.ttl_s["member"] = 86_400.0
+        await asyncio.to_thread(self.store.write, batch)
+
+    def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
