@@ -111,9 +111,9 @@ def keyed(data: bytes, key: bytes) -> tuple[list[tuple[int, int, int]], int]:
     found: list[tuple[int, int, int]] = []
     at, end, head = 0, len(data), HEAD.size
     while end - at >= head:
-        mark, _, check, _, _, value, topic, size = HEAD.unpack_from(data, at)
+        mark, kind, check, _, _, value, topic, size = HEAD.unpack_from(data, at)
         stop = at + head + topic + size + value
-        if mark != 0xF5 or crc32(data[at + 6 : at + head]) != check or stop > end:
+        if mark != 0xF5 or crc32(data[at + 6 : at + head]) != check or not WHOLE <= kind <= ERASED or stop > end:
             break
         where = at + head + topic
         if data[where : where + size] == key:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -51,19 +52,26 @@ class KafkaConsumer:
             self._client.seek(place(partition, offset))
 
     def poll(self, max_entries: int, timeout_s: float) -> list[Entry]:
-        if self._failed is not None:
-            self._raise()
+        until = time.monotonic() + timeout_s
+        while True:
+            if self._failed is not None:
+                self._raise()
+            left = until - time.monotonic()
+            entries = self._fetch(max_entries, max(left, 0.0))
+            if entries or (left <= 0 and self._failed is None):
+                return entries
+
+    def _fetch(self, limit: int, timeout_s: float) -> list[Entry]:
+        """As soon as there are some: ``consume`` would wait for all that it may return."""
         first = self._client.poll(timeout_s)
-        messages = [] if first is None else [first]
-        if first is not None and max_entries > 1:
-            assignments = self._assignments
-            more = self._client.consume(max_entries - 1, 0)
-            # Fetched before partitions were assigned anew, so it comes again at its turn.
+        if first is None:
+            return []
+        assignments, messages = self._assignments, [first]
+        if limit > 1:
+            more = self._client.consume(limit - 1, 0)
+            # Fetched before partitions were assigned anew, the first comes again at its turn.
             messages = [*messages, *more] if assignments == self._assignments else more
-        entries = [entry for message in messages if (entry := self._entry(message)) is not None]
-        if not entries and self._failed is not None:
-            self._raise()
-        return entries
+        return [entry for message in messages if (entry := self._entry(message)) is not None]
 
     def end_offsets(self) -> dict[str, int]:
         return {partition: self._range(partition)[1] for partition in self._at}
