@@ -1,5 +1,6 @@
 """What is Redis' own: lost connections, restarts, passwords, the number of commands."""
 
+import signal
 import socket
 import time
 import traceback
@@ -86,8 +87,8 @@ def test_what_a_user_owns_is_forgotten_as_it_expires(url):
     with Redis.from_url(url) as client:
         assert client.zcard("upwell:owned:u") <= 1
         store.write(owned("long", 60))
-        store.write(owned("short", 1))
-        assert client.ttl("upwell:owned:u") > 50
+        store.write(owned("short", 30))
+        assert client.ttl("upwell:owned:u") > 30
         store.write(owned("ever"))
         assert client.ttl("upwell:owned:u") == -1
     assert store.erase("u") == 3
@@ -150,18 +151,20 @@ def test_a_watcher_that_is_cut_off_forgets_everything(url):
     store.close()
 
 
-def test_silence_is_looked_into(url, monkeypatch):
+def test_silence_is_looked_into(server, monkeypatch):
     monkeypatch.setattr("upwell.state.redis_watch.SILENCE_S", 0.05)
-    store, other = open_store(url, timeout_s=0.3), open_store(url)
+    url = f"redis://{server.address}/0"
+    store, other = open_store(url, timeout_s=1), open_store(url)
     watcher = store.watch(["user"])
     assert watcher.poll(0.3) == set()  # asked several times, answered
     other.write(Batch(puts={"user": {"u": b""}}))
-    assert watcher.poll(1) == {("user", "u")}
-    with Redis.from_url(url) as client:
-        client.client_pause(700)  # as a dead network: the connection stays, no answer comes
-        with pytest.raises(StoreDown):
-            watcher.poll(0.2)
-        time.sleep(0.8)
+    assert watcher.poll(5) == {("user", "u")}
+    server.process.send_signal(signal.SIGSTOP)  # as a dead network: the connection stays, no answer comes
+    begun = time.monotonic()
+    with pytest.raises(StoreDown):
+        watcher.poll(0.1)
+    assert time.monotonic() - begun < 6
+    server.process.send_signal(signal.SIGCONT)
     assert watcher.poll(1) is EVERYTHING
     watcher.close()
     store.close()
@@ -185,7 +188,7 @@ def test_an_unreachable_server_is_down_in_time(silent):
             begun = time.monotonic()
             with pytest.raises(StoreDown) as down:
                 attempt()
-            assert time.monotonic() - begun < 1.0
+            assert time.monotonic() - begun < 3
             assert hidden("".join(traceback.format_exception(down.value)), repr(store))
         assert not store.healthy()
         store.close()

@@ -15,6 +15,7 @@ from typing import Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 from upwell.state.batch import Batch, Kind, Lease
 
 T = TypeVar("T")
+REMEMBERED = 1_024  # writes kept for watchers in memory and SQLite; one further behind is told EVERYTHING
 
 
 class Everything(Enum):

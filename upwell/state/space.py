@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from upwell.state.batch import KINDS, Kind, Lease
+from upwell.state.port import REMEMBERED
 
 T = TypeVar("T")
-REMEMBERED = 1_024  # writes; a watcher further behind is told EVERYTHING
 
 
 @dataclass(slots=True)

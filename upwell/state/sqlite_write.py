@@ -11,11 +11,13 @@ import msgspec
 
 from upwell.state.batch import Batch, Kind
 from upwell.state.errors import Conflict, Fenced
+from upwell.state.port import REMEMBERED
 
-REMEMBERED = 1_024  # writes in the table of changes; a watcher further behind is told EVERYTHING
 CHUNK = 500  # ids a query
 
-PUT = "INSERT OR REPLACE INTO entries (kind, facet, id, owner, expires_ms, body) VALUES (?, ?, ?, ?, ?, ?)"
+# Not INSERT OR REPLACE: that deletes the row first, which costs half as much again.
+PUT = """INSERT INTO entries (kind, facet, id, owner, expires_ms, body) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET owner = excluded.owner, expires_ms = excluded.expires_ms, body = excluded.body"""
 
 pack = msgspec.msgpack.Encoder().encode
 unpack_counters = msgspec.msgpack.Decoder(dict[str, int]).decode
