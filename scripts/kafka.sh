@@ -113,11 +113,11 @@ fi
 
 # Tells when the broker answers. Started twice removed from here, so that the broker is not left with a child to reap.
 ( (
-  for _ in $(seq 600); do
+  for _ in $(seq 1200); do
     kill -0 $$ 2>/dev/null || exit
     answers "$port" && { echo "ready 127.0.0.1:$port"; exit; }
     sleep 0.1
   done
 ) 8>&- & )
 
-exec java "-Xmx$heap" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -cp "$jars/*" kafka.Kafka "$data/server.properties"
+exec java "-Xmx$heap" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -cp "$jars/*" kafka.Kafka "$data/server.properties" >&2

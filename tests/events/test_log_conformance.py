@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections import defaultdict
+from itertools import pairwise
 
 import pytest
 from event_logs import PATIENCE_S, SMALL, Folder, Member, drain, records, recovered
@@ -31,7 +32,7 @@ def test_entries_come_as_they_went_in_order_within_their_partition(logs):
         ("user-1", 5, b"\x00\xff"), ("ключ 🗝", 6, b""),
     }  # fmt: skip
     for found in by_partition(entries).values():
-        assert all(one.offset < one.next <= other.offset for one, other in zip(found, found[1:], strict=False))
+        assert all(one.offset < one.next <= other.offset for one, other in pairwise(found))
     users = defaultdict(list)
     for entry in entries:
         if entry.topic == INTERACTIONS:

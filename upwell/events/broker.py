@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from upwell.errors import BadRequest
 
@@ -45,7 +45,13 @@ class Broker:
         retention_ms = number(given.pop("retention_ms", str(7 * DAY_MS)), "retention_ms", 60_000, 10_000 * DAY_MS)
         if given:
             raise BadRequest(f"the log's URL has no option {sorted(given)[0][:40]}: partitions, retention_ms, config")
-        return cls(parts.netloc, partitions, retention_ms, extra)
+        made = cls(parts.netloc, partitions, retention_ms, extra)
+        try:
+            Producer(made.settings(lambda _: None)).close()
+        except KafkaException as error:
+            wrong: KafkaError = error.args[0]
+            raise BadRequest(f"the settings of Kafka: {made.scrubbed(wrong.str())}") from None
+        return made
 
     def settings(self, failed: Callable[[str], None], **own: str | int | bool) -> dict[str, Any]:
         """For a client: those of ``config``, over which go ours. ``failed`` hears of errors, without secrets."""
@@ -79,8 +85,9 @@ class Scrubber:
     def __init__(self, scrubbed: Callable[[str], str]) -> None:
         self._scrubbed = scrubbed
 
-    def log(self, level: int, text: str, *rest: object) -> None:
-        log.log(level, "%s", self._scrubbed(text % rest if rest else text))
+    def log(self, _: int, text: str, *rest: object) -> None:
+        """For looking into things only: what an operator has to know comes as an error, and once."""
+        log.debug("%s", self._scrubbed(text % rest if rest else text))
 
 
 def settings(path: Path) -> dict[str, str]:

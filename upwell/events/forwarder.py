@@ -69,10 +69,7 @@ class Forwarder:
                 ensure_topics(self._broker)
                 self._forward()
             except (KafkaException, LogDown, OSError) as error:
-                said = self._broker.scrubbed(str(error))
-                if said != self.error:
-                    log.warning("not sending to Kafka (%s): the journal keeps what it will get", said)
-                self.error = said
+                self._heard(self._broker.scrubbed(str(error)))
                 self._stop.wait(RETRY_S)
 
     def _forward(self) -> None:
@@ -119,4 +116,7 @@ class Forwarder:
                 self.forwarded, self.error = shipment.forwarded, ""
 
     def _heard(self, error: str) -> None:
+        """Said once until something is delivered again; the latest stays to be asked for."""
+        if not self.error:
+            log.warning("cannot send to Kafka (%s): the journal keeps what it will get", error)
         self.error = error

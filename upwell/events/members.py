@@ -13,6 +13,8 @@ from upwell.events.port import Entry, LogDown, OffsetLost, Offsets
 from upwell.events.shipment import TIME, TIME_BYTES
 
 TIMEOUT_S = 5.0
+AGAIN_S = 0.05
+"""Before partitions are fetched anew of which one was not ready."""
 PASSING = {
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._TRANSPORT,
@@ -38,6 +40,7 @@ class KafkaConsumer:
     def __init__(self, broker: Broker, group: str, offsets: Offsets, topics: Sequence[str]) -> None:
         self._offsets, self._topics = offsets, list(topics)
         self._at: dict[str, int] = {}  # assigned partitions, and where each goes on
+        self._again = False  # one of them was not ready
         self._assignments = 0
         self._failed: Exception | None = None
         self._client = Consumer(broker.settings(lambda _: None, group_id=f"upwell-{group}", **SETTINGS))
@@ -49,7 +52,10 @@ class KafkaConsumer:
     def seek(self, partition: str, offset: int) -> None:
         if partition in self._at:
             self._at[partition] = offset
-            self._client.seek(place(partition, offset))
+            try:
+                self._client.seek(place(partition, offset))
+            except KafkaException:  # after an error the client has stopped to fetch it
+                self._go_on()
 
     def poll(self, max_entries: int, timeout_s: float) -> list[Entry]:
         until = time.monotonic() + timeout_s
@@ -57,6 +63,9 @@ class KafkaConsumer:
             if self._failed is not None:
                 self._raise()
             left = until - time.monotonic()
+            if self._again:
+                time.sleep(min(max(left, 0.0), AGAIN_S))
+                self._go_on()
             entries = self._fetch(max_entries, max(left, 0.0))
             if entries or (left <= 0 and self._failed is None):
                 return entries
@@ -97,11 +106,16 @@ class KafkaConsumer:
             client.assign([])
             return
         self._at = {partition: offsets.get(partition, 0) for partition in names}
-        client.assign([place(partition, offset) for partition, offset in self._at.items()])
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Fetch what is assigned, from where each partition is."""
+        self._again = False
+        self._client.assign([place(partition, offset) for partition, offset in self._at.items()])
 
     def _revoke(self, client: Consumer, _: list[TopicPartition]) -> None:
         self._assignments += 1
-        self._at = {}
+        self._at, self._again = {}, False
         client.unassign()
 
     def _entry(self, message: Message) -> Entry | None:
@@ -118,9 +132,16 @@ class KafkaConsumer:
         return Entry(partition, offset, offset + 1, topic, key.decode("utf-8", "replace"), time_of(message), value)
 
     def _judged(self, error: KafkaError, partition: str) -> LogDown | None:
-        if error.code() == KafkaError._AUTO_OFFSET_RESET and partition in self._at:
-            return OffsetLost(partition, self._at[partition], *self._range(partition))
-        return None if error.code() in PASSING else LogDown(f"Kafka: {error.str()}")
+        if error.code() != KafkaError._AUTO_OFFSET_RESET or partition not in self._at:
+            return None if error.code() in PASSING else LogDown(f"Kafka: {error.str()}")
+        try:
+            first, end = self._range(partition)
+        except LogDown:
+            first, end = 0, self._at[partition]
+        if first <= self._at[partition] <= end or not self._at[partition]:
+            self._again = True  # a topic that is just being made, or a broker that is just coming back
+            return None
+        return OffsetLost(partition, self._at[partition], first, end)
 
     def _raise(self) -> None:
         error, self._failed = self._failed, None
