@@ -59,6 +59,7 @@ class Live:
         self.throttle = 1.0
         self.platform_ctr = settings.click_rate
         self.failures: Counter[str] = Counter()
+        self.erased = set[str]()  # users whose slates are gone for good
         user, revenue, long_term = settings.weights
         self.weights = Weights(user_satisfaction=user, platform_revenue=revenue, long_term=long_term)
         self.weights_version = "0"
@@ -83,6 +84,7 @@ class Live:
         ``why``: a reason to answer in the ranker's order, the last step of the ladder.
         """
         size = asked[0].request.size
+        asked = [self._current(one, now_ms) for one in asked]
         if why is None and self.mode != "ranker":
             try:
                 return self._regulated(asked, ids, size, now_ms)
@@ -92,6 +94,16 @@ class Live:
                 self.failures["regulator"] += 1
                 why = "regulator_failed"
         return self._in_order(asked, ids, size, now_ms, why)
+
+    def _current(self, one: Asked, now_ms: int) -> Asked:
+        """The request with the rows of now: a user or content may have been forgotten while it waited."""
+        name = one.request.user_id
+        row = self.users.rows.at.get(name)
+        if row is None:
+            row = self.users.put(name, records.new_user(now_ms, self.platform_ctr))
+        if row == one.user and one.dropped == self.contents.rows.dropped:
+            return one
+        return recommend.prepare(self.settings, self.contents, one.request, one.number, row)
 
     def _regulated(self, asked: Sequence[Asked], ids: Sequence[str], size: int, now_ms: int) -> list[wire.Logged]:
         settings = self.settings
@@ -115,6 +127,8 @@ class Live:
         if shadow.any():
             for line in lines:
                 self.show(line)
+                heated = [self.contents.rows.at[p.id] for p in line.places if p.kind == slate.HEATED]
+                self._count_window(len(line.places), np.asarray(heated, np.int64))
             return lines
         picked = decided.picked
         rows = np.where(decided.empty[:, 0], recommend.NO_CONTENT, picked.ids[:, 0])
@@ -295,6 +309,7 @@ class Live:
     def erase(self, user_id: str) -> None:
         """Forget a user and all slates shown to them. What is on its way to the store must be there already."""
         self.users.forget(user_id)
+        self.erased.add(user_id)
         for decision in [id for id, shown in self.slates.items() if shown.user_id == user_id]:
             del self.slates[decision]
             self.outcomes.pop(decision, None)

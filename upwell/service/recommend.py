@@ -42,6 +42,7 @@ class Asked(NamedTuple):
     contents: npt.NDArray[np.int32]  # rows [C], best score first; below ``NO_CONTENT``: not known, each its own number
     keys: npt.NDArray[np.uint32]  # [C]
     ids: list[str]  # [C]
+    dropped: int  # rows given up by then (``Rows.dropped``): with more of them, ask ``prepare`` again
 
 
 class Window(NamedTuple):
@@ -94,7 +95,7 @@ def prepare(settings: Settings, contents: Contents, request: Request, number: in
         where = np.flatnonzero(unknown)
         rows[where] = NO_CONTENT - 1 - np.arange(len(where), dtype=np.int32)
         keys[where] = [key_of(ids[i]) for i in where]
-    return Asked(request, number, user_row, rows, keys, ids)
+    return Asked(request, number, user_row, rows, keys, ids, contents.rows.dropped)
 
 
 def decide(
@@ -121,6 +122,7 @@ def decide(
     blocked = (rows == NO_CONTENT) | never(contents, asked, rows)
     # Shown lately: kept from the slate while there is enough else, and at its end where there is not.
     repeated = in_ring(arrived, keys)
+    least = np.minimum((~blocked).sum(-1), size)  # shown, whatever is added to the candidates
     enough = (~(blocked | repeated)).sum(-1, keepdims=True) >= size
     blocked = blocked | (repeated & enough)
     scores = -np.arange(width, dtype=np.float32) + REPEATED * repeated
@@ -147,9 +149,12 @@ def decide(
         held, any_held, heated_by = matched(
             settings, users, contents, grants, platform_ctr, asked, place, profile, arrived, rows
         )
-        want = np.where(held_out | ~any_held, 0, len(slate.heated_places(size)))
-        left = guards.heated_slots_left(np, window.impressions, window.heated, count * size, settings.cap)
+        places = len(slate.heated_places(size))
+        want = np.where(held_out | ~any_held, 0, places)
+        left = guards.heated_slots_left(np, window.impressions, window.heated, least.sum(), settings.cap)
         slots = guards.within_window(np, want[:, None], left)
+        # Who holds no grant takes no part of what the cap leaves, and was not kept from heating by it either.
+        slots = np.where((held_out | any_held)[:, None], slots, places)
         question = question._replace(grants=held, slots=slots, exploration=exploration)
     picked = slate.build(np, size=size, **question._asdict())
     heated_before = contents.counts[np.maximum(picked.ids, NOBODY), COUNTS.index("heated")]
@@ -203,7 +208,8 @@ def matched(
     rows: npt.NDArray[np.int32],
 ) -> tuple[slate.Grants, npt.NDArray[np.bool_], Parts]:
     """The grants of each user's segment scored for this user, whether there are any ``[B]``, and the scores' parts."""
-    held = grants.rows[users.segment[place]]
+    # Segments may be newer than the grants matched to them, and more.
+    held = grants.rows[np.minimum(users.segment[place], len(grants.rows) - 1)]
     fit = np.einsum("bd,bgd->bg", profile, contents.embedding[held])
     impressions = contents.counts[held, IMPRESSIONS]
     hope = content.promise(np, contents.counts[held, CLICKS], impressions, platform_ctr)

@@ -29,6 +29,7 @@ class Rows:
     def __init__(self) -> None:
         self.at: dict[str, int] = {}
         self.names: list[str] = [""]
+        self.dropped = 0  # how often a row was given up: rows noted before may mean another id now
         self._free: list[int] = []
 
     def __len__(self) -> int:
@@ -50,6 +51,7 @@ class Rows:
         if row is not None:
             self.names[row] = ""
             self._free.append(row)
+            self.dropped += 1
         return row
 
 
@@ -82,6 +84,7 @@ class Users:
             self.record = grown(self.record, row + 1)
             self.held_out = grown(self.held_out, row + 1)
             self.segment = grown(self.segment, row + 1)
+            self.segment[row] = 0
             self.held_out[row] = float(assign(np, np.uint32(unit_id(name)), self._salt)) < self._holdout
         self.record[row] = record
         return row
@@ -89,6 +92,7 @@ class Users:
     def forget(self, name: str) -> None:
         row = self.rows.drop(name)
         if row is not None:
+            self.record[row] = self.record[NOBODY]
             self.dirty.discard(row)
 
     def oldest(self, count: int) -> list[str]:
@@ -126,6 +130,7 @@ class Contents:
                 setattr(self, name, grown(getattr(self, name), row + 1))
             self.key[row] = key_of(content.id)
             self.counts[row] = self.unsaved[row] = self.left[row] = 0
+            self.cheat[row] = False
         self.info[row] = content
         self.embedding[row] = embedding_of(content)
         self.published_ms[row] = content.published_at

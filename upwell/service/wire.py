@@ -45,6 +45,7 @@ class Question(msgspec.Struct, omit_defaults=True):
 
     number: int
     size: int
+    width: int  # candidates that arrays had room for: sums of floats hang on it
     candidates: list[str]  # in the ranker's order
     scores: bytes  # f32 [C], quantised
     blocked: bytes  # bool [C]
@@ -147,6 +148,7 @@ def question_of(one: Asked, decided: Decided, b: int, names: list[str], seed: in
     out = Question(
         number=one.number,
         size=one.request.size,
+        width=asked.scores.shape[-1],
         candidates=one.ids,
         scores=asked.scores[b, 0, :count].tobytes(),
         blocked=asked.blocked[b, 0, :count].tobytes(),
@@ -170,8 +172,7 @@ def again(line: Logged) -> list[Place]:
         return line.places
     names = [*asked.candidates, *(name for name in asked.grants if name not in asked.candidates)]
     number = {name: i for i, name in enumerate(names)}
-    count, size = len(asked.candidates), asked.size
-    width = max(count, size)
+    count, size, width = len(asked.candidates), asked.size, asked.width
     fill = width - count
     ids = np.r_[np.arange(count), np.full(fill, -1)].astype(np.int32)[None, :]
     scores = np.r_[floats(asked.scores), np.full(fill, BLOCKED)].astype(np.float32)[None, None, :]
