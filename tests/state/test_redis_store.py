@@ -138,6 +138,22 @@ def test_a_restart_is_noticed_and_survived(server):
     other.close()
 
 
+def test_a_write_is_sent_once(server):
+    """Nobody but the caller may repeat it: a server that was only slow would count twice."""
+    store = open_store(f"redis://{server.address}/0", timeout_s=0.5)
+    store.write(Batch())  # loads the script
+    server.process.send_signal(signal.SIGSTOP)
+    with pytest.raises(StoreDown):
+        store.write(Batch(adds={"content": {"c": {"n": 1}}}))
+    server.process.send_signal(signal.SIGCONT)
+    deadline = time.monotonic() + 10
+    while store.counters("content", ["c"]) == [{}] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert store.counters("content", ["c"]) == [{"n": 1}]
+    store.close()
+
+
 def test_a_watcher_that_is_cut_off_forgets_everything(url):
     store = open_store(url)
     watcher = store.watch(["user"])
