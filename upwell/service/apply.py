@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
+import logging
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import msgspec
 
 from upwell.events.port import DECISIONS, INTERACTIONS, Entry
 from upwell.model import Interaction
@@ -10,6 +15,9 @@ from upwell.service import records, wire
 from upwell.service.ingest import unknown_decisions, unknown_outcomes
 from upwell.service.live import Live, Slate
 from upwell.state.port import Store
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def prefetch(store: Store, live: Live, users: Iterable[str], events: Sequence[Interaction]) -> None:
@@ -48,36 +56,73 @@ def slate_of(line: wire.Logged) -> Slate:
     return Slate(line.user_id, tuple(p.id for p in line.places), tuple(p.kind for p in line.places), line.ts)
 
 
-def fold(store: Store, live: Live, entries: Sequence[Entry]) -> None:
+def fold(store: Store, live: Live, entries: Sequence[Entry], patient: bool = False) -> list[Entry]:
     """Fold entries in their order.
 
-    Events whose slate is nowhere, and entries of a topic not known here, are passed over: what was acknowledged was
-    checked before it was logged. To erase a user, see ``erasures``.
+    Args:
+        patient: with several partitions an event can come in before the decision it belongs to. It then waits, and all
+            after it in its partition. Otherwise it is passed over: what was acknowledged was checked, so its decision
+            is lost, or the log is damaged.
+
+    Returns:
+        the entries that wait.
     """
-    lines = {i: wire.logged_decoder.decode(e.value) for i, e in enumerate(entries) if e.topic == DECISIONS}
-    told = {i: wire.event_decoder.decode(e.value) for i, e in enumerate(entries) if e.topic == INTERACTIONS}
+    lines = read(live, entries, DECISIONS, wire.logged_decoder)
+    told = read(live, entries, INTERACTIONS, wire.event_decoder)
     events = [one.event for one in told.values() if one.event is not None]
     users = {line.user_id for line in lines.values()} | {event.user_id for event in events}
     coming = {line.decision_id for line in lines.values()}
     # A log may hand over an entry twice (see docs/events.md): a decision that is known already is not shown again.
     load_slates(store, live, coming - live.slates.keys())
     prefetch(
-        store,
-        live,
-        users | {one.user.id for one in told.values() if one.user is not None},
+        store, live, users | {one.user.id for one in told.values() if one.user is not None},
         [event for event in events if event.decision_id not in coming],
-    )
+    )  # fmt: skip
+    waiting: list[Entry] = []
+    stuck = set[str]()
     for i, entry in enumerate(entries):
+        if entry.partition in stuck:
+            waiting.append(entry)
+            continue
         if i in lines:
             if lines[i].decision_id not in live.slates:
                 live.show(lines[i])
         elif i in told:
             event, user = told[i].event, told[i].user
-            if event is not None and (event.decision_id is None or event.decision_id in live.slates):
-                live.take(event)
+            if event is not None:
+                if event.decision_id is None or event.decision_id in live.slates:
+                    live.take(event)
+                elif patient and event.user_id not in live.erased:
+                    stuck.add(entry.partition)
+                    waiting.append(entry)
+                    continue
+                else:
+                    live.failures["orphans"] += 1
             if user is not None:
                 live.account(user)
         live.offsets[entry.partition] = entry.next
+    return waiting
+
+
+def read(live: Live, entries: Sequence[Entry], topic: str, decoder: msgspec.json.Decoder[T]) -> dict[int, T]:
+    """Entries of a topic by their place. One that cannot be read is reported and passed over: it stays in the log."""
+    out: dict[int, T] = {}
+    for i, entry in enumerate(entries):
+        if entry.topic == topic:
+            try:
+                out[i] = decoder.decode(entry.value)
+            except msgspec.DecodeError as error:
+                live.failures["unreadable"] += 1
+                log.error("%s offset %d cannot be read: %s; passed over", entry.partition, entry.offset, error)
+    return out
+
+
+def merged(entries: Iterable[Entry]) -> list[Entry]:
+    """Entries of several partitions by time, each partition's in its own order."""
+    by_partition: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_partition.setdefault(entry.partition, []).append(entry)
+    return list(heapq.merge(*by_partition.values(), key=lambda entry: entry.ts_ms))
 
 
 def erasures(entries: Sequence[Entry]) -> Iterator[tuple[Sequence[Entry], str | None]]:

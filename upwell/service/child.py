@@ -20,7 +20,8 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 
 def main() -> None:
     role, fd = sys.argv[1], int(sys.argv[2])
-    settings = Settings.model_validate_json(sys.stdin.buffer.readline())
+    with os.fdopen(os.dup(0), "rb") as pipe:
+        settings = Settings.model_validate_json(pipe.readline())
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=LOG_FORMAT)
     stopped = threading.Event()
     # The parent holds the other end for as long as it lives: a killed parent leaves no orphans.
@@ -34,7 +35,8 @@ def main() -> None:
 
 
 def follow_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -30,6 +30,8 @@ GROUP = "upwell"
 ENTRIES = 2_000
 POLL_S = 0.02
 LEASE_S = 10.0
+PATIENCE_S = 60.0
+"""An event whose decision does not come in for so long is given up: its decision is lost."""
 ALIVE_S = 10.0
 """A server that did not report for so long gets no impressions."""
 content_decoder = msgspec.json.Decoder(Content)
@@ -49,6 +51,8 @@ class Worker:
         self.consumer = events.consumer(GROUP, self._stored)
         self._next_tick_s = 0.0
         self.folded = 0
+        self._waiting: list[Entry] = []  # events whose decision has not come in yet
+        self._patient_until_s = time.monotonic() + PATIENCE_S
         self._load()
 
     def _stored(self, partitions: list[str]) -> dict[str, int]:
@@ -97,6 +101,8 @@ class Worker:
         """Take what the log has, write what came of it; tick when it is time."""
         self._follow()
         entries = self.consumer.poll(ENTRIES, POLL_S)
+        entries = apply.merged([*self._waiting, *entries])
+        self._waiting = []
         for part, erased in apply.erasures(entries):
             if not self._fold(part):
                 return
@@ -109,9 +115,14 @@ class Worker:
 
     def _fold(self, entries: Sequence[Entry]) -> bool:
         """Fold entries and write what came of them; False: they are another worker's now."""
-        apply.fold(self.store, self.live, entries)
+        now_s = time.monotonic()
+        waiting = apply.fold(self.store, self.live, entries, patient=now_s < self._patient_until_s)
+        if not waiting:
+            self._patient_until_s = now_s + PATIENCE_S
+        self._waiting += waiting
         batch = self.live.unsaved()
-        assert batch is not None
+        if batch is None:
+            return True
         try:
             self.store.write(batch)
         except Conflict as conflict:
@@ -119,13 +130,14 @@ class Worker:
             self.reread()
             return False
         self.live.written(batch)
-        self.folded += len(entries)
+        self.folded += len(entries) - len(waiting)
         for partition, (_, after) in batch.offsets.items():
             self.events.trim(partition, after)
         return True
 
     def reread(self) -> None:
         """Forget all that is not in the store, and go on from where it is."""
+        self._waiting = []
         fresh = Live(self.settings, self.live.server)
         fresh.contents = self.live.contents
         fresh.contents.unsaved[:] = 0
