@@ -6,11 +6,10 @@ import logging
 import threading
 import time
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Producer
 
 from upwell.events import files
 from upwell.events.broker import Broker
-from upwell.events.port import LogDown
 from upwell.events.shipment import Shipment, forwarded
 from upwell.events.slots import Slots
 from upwell.events.topics import ensure_topics
@@ -24,7 +23,7 @@ ORPHANS_S = 30.0
 """Between looks for journals of dead processes; so long they have to be started again and do it themselves."""
 STALLED_S = 5.0
 """Without a delivery for so long, with something to deliver, Kafka is taken for away."""
-FLUSH_S = 5.0
+FLUSH_S = 3.0
 """Most that closing waits for what is under way; the rest is sent by the next process in this slot."""
 PRODUCER: dict[str, str | int | bool] = {
     "enable_idempotence": True,  # in order and once within a process's life, whatever the broker goes through
@@ -68,7 +67,7 @@ class Forwarder:
             try:
                 ensure_topics(self._broker)
                 self._forward()
-            except (KafkaException, LogDown, OSError) as error:
+            except Exception as error:  # whatever it is: this thread must not end while the journal fills
                 self._heard(self._broker.scrubbed(str(error)))
                 self._stop.wait(RETRY_S)
 

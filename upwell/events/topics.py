@@ -9,7 +9,7 @@ from confluent_kafka.cimpl import NewTopic
 from upwell.events.broker import Broker
 from upwell.events.port import CONTROL, TOPICS, LogDown
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 3.0
 
 
 def ensure_topics(broker: Broker) -> None:
@@ -19,8 +19,8 @@ def ensure_topics(broker: Broker) -> None:
         admin = AdminClient(broker.settings(heard.append))
         there = admin.list_topics(timeout=TIMEOUT_S).topics
         missing = [topic(name, broker) for name in TOPICS if name not in there]
-        for made in admin.create_topics(missing, operation_timeout=TIMEOUT_S).values() if missing else ():
-            made.result(TIMEOUT_S)
+        for made in admin.create_topics(missing, request_timeout=TIMEOUT_S).values() if missing else ():
+            made.result()
     except KafkaException as error:
         code: KafkaError = error.args[0]
         if code.code() != KafkaError.TOPIC_ALREADY_EXISTS:  # by another process, just now
