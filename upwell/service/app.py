@@ -30,6 +30,7 @@ from upwell.service.settings import Settings
 log = logging.getLogger(__name__)
 
 JSON = "application/json"
+NOW = "upwell-now-ms"
 OPEN = ("/healthz", "/readyz")
 """Answered without a token: they tell nothing but that the service is there."""
 request_decoder = msgspec.json.Decoder(Request)
@@ -117,6 +118,11 @@ class Door:
         node: Node | None = getattr(self._state, "node", None)
         if node is None or not node.ready or node.draining:
             raise Refused(503, "not_ready", "the service is starting or stopping", retry_after_s=1)
+        if self._settings.clock == "request":
+            now = headers.get(NOW, "")
+            if not now.isdecimal() or len(now) > 15:
+                raise Refused(400, "malformed", f"this service simulates: {NOW} must say what time it is, Unix ms", NOW)
+            await node.told(int(now))
         return await self._whole(headers, receive)
 
     async def _whole(self, headers: Headers, receive: Receive) -> Receive:

@@ -60,6 +60,7 @@ def add_routes(app: FastAPI) -> None:
     app.add_api_route("/v1/contents/{id:path}", put_content, methods=["PUT"])
     app.add_api_route("/v1/contents", post_content, methods=["POST"], status_code=201)
     app.add_api_route("/v1/contents/{id:path}", get_content, methods=["GET"])
+    app.add_api_route("/v1/contents/{id:path}", delete_content, methods=["DELETE"])
     app.add_api_route("/v1/users/{id:path}", put_user, methods=["PUT"])
     app.add_api_route("/v1/users/{id:path}", get_user, methods=["GET"])
     app.add_api_route("/v1/users/{id:path}", delete_user, methods=["DELETE"])
@@ -100,6 +101,12 @@ async def post_content(http: Request) -> Response:
 async def get_content(id: str, http: Request) -> Response:
     """A content's state: what it is, what was counted of it, its posterior, its grants, its lifecycle."""
     return answer(views.content(node_of(http), checked(id)))
+
+
+async def delete_content(id: str, http: Request) -> Response:
+    """Take a content down: it is shown no more, and what its grant had left goes back."""
+    await node_of(http).take_down(checked(id))
+    return answer({"taken_down": id})
 
 
 async def put_user(id: str, http: Request) -> Response:

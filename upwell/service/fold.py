@@ -82,7 +82,13 @@ def shown(
     embedding = contents.embedding[known]
     recent = arrived["recent"].astype(np.float32)
     size = filled.sum(-1)
-    arrived["open_similarity"] = user.familiarity(np, embedding, recent) * known.shape[1] / np.maximum(size, 1)
+    # Each place by itself, and added up one after the other: the same to the last bit however many empty places a
+    # batch has room for.
+    each = user.familiarity(np, embedding[:, :, None, :], recent[:, None, :]) * filled
+    similar = np.zeros(len(place), np.float32)
+    for k in range(rows.shape[1]):
+        similar += each[:, k]
+    arrived["open_similarity"] = similar / np.maximum(size, 1)
     step = ((embedding - recent[:, None, :]) * filled[..., None]).sum(1)
     arrived["recent"] = recent + RECENT_STEP * step
     arrived["open_decision"], arrived["open_size"] = decision, np.minimum(size, 255)
@@ -106,14 +112,17 @@ def shown(
         np.add.at(contents.unsaved[:, COLUMN[column]], flat[on], amount[on])
 
 
-def clicked(users: Users, contents: Contents, row: int, content: int, decision: int, now_ms: int) -> None:
-    """One more click of a user: the profile moves towards it, and the open slate's outcome has it."""
+def clicked(users: Users, contents: Contents, row: int, content: int, decision: int, shown_ms: int) -> None:
+    """One more click of a user: the profile moves towards it, and the open slate's outcome has it.
+
+    Whether the content counts as new is asked of the time it was shown at, so that the order of events is all one.
+    """
     record = users.record
     if content > NOBODY:
         profile = record["profile"][row].astype(np.float32)
         record["profile"][row] = profile + user.taste_step(profile, contents.embedding[content], TASTE_RATE)
     if record["open_decision"][row] == decision and decision:
         record["open_clicks"][row] = min(int(record["open_clicks"][row]) + 1, 255)
-        if content > NOBODY and contents.published_ms[content] > now_ms - NEW_MS:
+        if content > NOBODY and contents.published_ms[content] > shown_ms - NEW_MS:
             record["open_clicked_new"][row] = 1
     users.dirty.add(row)

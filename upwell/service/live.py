@@ -189,11 +189,10 @@ class Live:
         rows = np.asarray([[get(p.id, -2) for p in line.places]], np.int32).reshape(1, -1)
         keys = np.asarray([[key_of(p.id) for p in line.places]], np.uint32).reshape(1, -1)
         kinds = np.asarray([[p.kind for p in line.places]]).reshape(1, -1)
-        if rows.shape[1]:
-            fold.shown(
-                self.users, self.contents, place, arrived, decision_keys([line.decision_id]), rows, keys,
-                kinds == slate.HEATED, kinds == slate.EXPLORED, np.asarray([line.ts]),
-            )  # fmt: skip
+        fold.shown(
+            self.users, self.contents, place, arrived, decision_keys([line.decision_id]), rows, keys,
+            kinds == slate.HEATED, kinds == slate.EXPLORED, np.asarray([line.ts]),
+        )  # fmt: skip
         self._remember(line)
 
     def _remember(self, line: wire.Logged) -> None:
@@ -229,7 +228,7 @@ class Live:
         place = outcome.places.setdefault(at, records.Place())
         before = (place.clicked, place.valid, place.shared, place.purchased, place.value, place.dwell_s)
         merge(place, event)
-        self._count(event, place, before, heated=bool(shown and shown.kinds[at] == slate.HEATED))
+        self._count(event, place, before, shown and shown.ts, bool(shown and shown.kinds[at] == slate.HEATED))
         if self.saves:
             self._batch.put("decision", f"{decision}/outcome", records.outcome_encoder.encode(outcome), event.user_id)
             self._batch.append("history", event.user_id, wire.encoder.encode(event))
@@ -243,7 +242,9 @@ class Live:
         self.users.record["created_ms"][row] = user.created_at
         self.users.dirty.add(row)
 
-    def _count(self, event: Interaction, place: records.Place, before: tuple[object, ...], heated: bool) -> None:
+    def _count(
+        self, event: Interaction, place: records.Place, before: tuple[object, ...], shown_ms: int | None, heated: bool
+    ) -> None:
         clicked, valid, shared, purchased, value, dwell_s = before
         row = self.contents.rows.at.get(event.content_id, NOBODY)
         gained: dict[str, int] = {
@@ -265,7 +266,7 @@ class Live:
             if user is None:
                 user = self.users.put(event.user_id, records.new_user(event.ts, self.platform_ctr))
             decision = int(decision_keys([event.decision_id])[0]) if event.decision_id else 0
-            fold.clicked(self.users, self.contents, user, row, decision, event.ts)
+            fold.clicked(self.users, self.contents, user, row, decision, event.ts if shown_ms is None else shown_ms)
             self._hour(event.ts)["held_clicks" if self.users.held_out[user] else "free_clicks"] += 1
 
     def _hour(self, ts: int) -> Counter[str]:

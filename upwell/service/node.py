@@ -22,7 +22,7 @@ from upwell.events.port import INTERACTIONS, Log
 from upwell.model import Content, Interaction, Request, User
 from upwell.service import apply, ingest, records, wire
 from upwell.service.batcher import Batcher
-from upwell.service.clock import Clock
+from upwell.service.clock import Clock, Simulated
 from upwell.service.errors import Refused, decode_refusal
 from upwell.service.follower import Follower
 from upwell.service.live import Live, request_key
@@ -62,7 +62,7 @@ class Node:
         self._loops: list[asyncio.Task[None]] = []
         self.follower: Follower | None = None
         self._pending: Batch | None = None
-        self._saving = asyncio.Lock()
+        self._saving, self._ticking = asyncio.Lock(), asyncio.Lock()
 
     # ---- life
 
@@ -80,9 +80,10 @@ class Node:
             await asyncio.to_thread(self._recover)
             loops = (
                 ("flush", self._every(self.settings.flush_s, self.flush)),
-                ("tick", self._every(self.settings.tick_s, self.tick)),
                 ("sweep", self._every(SWEEP_S, self.sweep)),
             )
+            if not isinstance(self.clock, Simulated):
+                loops += (("tick", self._every(self.settings.tick_s, self.tick)),)
         self.ready = True
         self._loops = [asyncio.create_task(loop, name=name) for name, loop in loops]
 
@@ -147,6 +148,18 @@ class Node:
                 log.exception("%s failed; it is tried again", getattr(step, "__name__", step))
                 self.live.failures["loop"] += 1
             await asyncio.sleep(max(period_s - (time.monotonic() - began), 0.001))
+
+    async def told(self, now_ms: int) -> None:
+        """It is ``now_ms`` in a simulation: ticks that are due by then come first, as they would have."""
+        if not isinstance(self.clock, Simulated):
+            return
+        period_ms = round(self.settings.tick_s * 1_000)
+        if now_ms // period_ms > self.clock.now_ms // period_ms:
+            async with self._ticking:
+                if now_ms // period_ms > self.clock.now_ms // period_ms:
+                    self.clock.tell(now_ms - now_ms % period_ms)
+                    await self.tick()
+        self.clock.tell(now_ms)
 
     # ---- requests
 
@@ -295,15 +308,24 @@ class Node:
             return
         await self.flush()
         names = [contents.rows.names[row] for row in dead.tolist()]
-        batch = Batch()
-        # What a dead content had left goes back to the pool with its account.
-        left = int(np.maximum(self.regulator.books.outstanding(contents, dead), 0).sum())
-        batch.add("grant", f"day {now // DAY_MS}", {"released": left})
-        batch.delete("content", *names)
-        batch.delete("grant", *names)
-        await asyncio.to_thread(self.store.write, batch)
+        await asyncio.to_thread(self.store.write, self._farewell(dead.tolist()))
         for name in names:
             contents.forget(name)
+
+    def _farewell(self, rows: list[int]) -> Batch:
+        """Contents and their accounts removed; what they had left goes back to the pool."""
+        batch = Batch()
+        names = [self.live.contents.rows.names[row] for row in rows]
+        batch.delete("content", *names)
+        if not self.shared:
+            books = self.regulator.books
+            books.fit(max(rows) + 1)
+            left = int(np.maximum(books.outstanding(self.live.contents, np.asarray(rows)), 0).sum())
+            batch.delete("grant", *names)
+            batch.add("grant", f"day {self.clock() // DAY_MS}", {"released": left})
+            books.released_today += left
+            books.close(rows)
+        return batch
 
     # ---- the slow tick
 
@@ -339,6 +361,15 @@ class Node:
         batch.put("content", content.id, msgspec.json.encode(content))
         await self._written(batch)
         self.live.add_content(content, None if row is not None else {})
+
+    async def take_down(self, content_id: str) -> None:
+        """A content that is not to be shown any more: its grant goes back to the pool. Raises Refused 404."""
+        row = self.live.contents.rows.at.get(content_id)
+        if row is None:
+            raise Refused(404, "not_found", f"no content '{content_id}'", "id")
+        await self._saved()
+        await self._written(self._farewell([row]))
+        self.live.contents.forget(content_id)
 
     async def put_user(self, user: User) -> None:
         """An account that is older than its first request here."""

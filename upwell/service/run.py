@@ -21,7 +21,7 @@ from upwell.errors import BadRequest
 from upwell.events import open_log
 from upwell.service.app import create
 from upwell.service.auth import check_exposure
-from upwell.service.clock import Clock, system_clock
+from upwell.service.clock import Clock, Simulated, system_clock
 from upwell.service.node import Node
 from upwell.service.settings import Settings
 from upwell.service.worker import Worker
@@ -32,10 +32,11 @@ log = logging.getLogger(__name__)
 AGAIN_S = 1.0  # between a process's death and its next start
 
 
-async def open_node(settings: Settings, clock: Clock = system_clock) -> Node:
+async def open_node(settings: Settings) -> Node:
     """A node on the store and the log that the settings name. Raises BadRequest where they cannot be opened."""
     settings.data.mkdir(parents=True, exist_ok=True)
     shared = settings.shared
+    clock: Clock = Simulated() if settings.clock == "request" else system_clock
     store = await asyncio.to_thread(open_store, settings.store_url)
     try:
         events = await asyncio.to_thread(open_log, settings.events_url, settings.data / "journal", folding=not shared)

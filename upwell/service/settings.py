@@ -104,12 +104,15 @@ def load(path: Path | None = None, **given: Any) -> Settings:
         # Variables win over the file, options over both.
         values = {name: value for name, value in written.items() if f"UPWELL_{name.upper()}" not in os.environ}
     try:
-        return Settings(**values | {name: value for name, value in given.items() if value is not None})
+        made = Settings(**values | {name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         # The value is left out: it may be a secret.
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise BadRequest(f"{path or 'options'}: {where}: {first['msg']}; see `upwell serve --print-config`") from None
+    if made.clock == "request" and made.shared:
+        raise BadRequest("clock: a simulation runs on one server with the embedded log; give workers = 1")
+    return made
 
 
 def as_toml(settings: Settings) -> str:

@@ -65,6 +65,12 @@ class Books:
         for name in BOOKS:
             self.of[name][row] = counters.get(name, 0)
 
+    def close(self, rows: list[int]) -> None:
+        """Accounts of contents that are gone: their rows will be others'."""
+        self.opened[rows] = False
+        for values in self.of.values():
+            values[rows] = 0
+
     def outstanding(self, contents: Contents, rows: Longs) -> Longs:
         """Impressions granted and neither shown nor released, of each content."""
         return self.of["granted"][rows] - self.of["released"][rows] - contents.counts[rows, COUNTS.index("heated")]

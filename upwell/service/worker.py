@@ -163,12 +163,33 @@ class Worker:
             return
         names = sorted(name for _, name in changes)
         bodies, counted = self.store.get("content", names), self.store.counters("content", names)
+        gone: list[str] = []
         for name, body, counts in zip(names, bodies, counted, strict=True):
             if body is None:
-                contents.forget(name)
+                gone.append(name)
             else:
                 row = self.live.add_content(content_decoder.decode(body), counts)
                 contents.counts[row] += contents.unsaved[row]
+        self._bury([name for name in gone if name in contents.rows.at])
+
+    def _bury(self, names: list[str]) -> None:
+        """Contents that were taken down: their accounts go too, and what they had left is the pool's again."""
+        if not names:
+            return
+        contents, books = self.live.contents, self.regulator.books
+        rows = [contents.rows.at[name] for name in names]
+        books.fit(max(rows) + 1)
+        if self.regulator.lease is not None:
+            batch = Batch(fence=self.regulator.lease)
+            batch.delete("grant", *names)
+            try:
+                self.store.write(batch)
+            except Fenced:
+                self.regulator.lease = None
+        books.close(rows)
+        self.allowances.bury(names)
+        for name in names:
+            contents.forget(name)
 
     # ---- the slow tick
 
