@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import threading
 import time
 import traceback
 
@@ -142,14 +143,15 @@ def test_a_write_is_sent_once(server):
     """Nobody but the caller may repeat it: a server that was only slow would count twice."""
     store = open_store(f"redis://{server.address}/0", timeout_s=0.5)
     store.write(Batch())  # loads the script
+    wake = threading.Timer(0.75, server.process.send_signal, [signal.SIGCONT])
     server.process.send_signal(signal.SIGSTOP)
+    wake.start()
     with pytest.raises(StoreDown):
         store.write(Batch(adds={"content": {"c": {"n": 1}}}))
-    server.process.send_signal(signal.SIGCONT)
+    wake.join()
     deadline = time.monotonic() + 10
     while store.counters("content", ["c"]) == [{}] and time.monotonic() < deadline:
         time.sleep(0.01)
-    time.sleep(0.1)
     assert store.counters("content", ["c"]) == [{"n": 1}]
     store.close()
 

@@ -35,10 +35,22 @@ local function own(owner, member, ttl_ms)
   end
 end
 
+-- A command for many keys costs a fraction of many commands. Lua passes at most some thousand arguments.
+local function in_bulk(command, args, key)
+  for i = 1, #args, 2000 do
+    local last = math.min(i + 1999, #args)
+    if key then call(command, key, unpack(args, i, last)) else call(command, unpack(args, i, last)) end
+  end
+end
+
 for _, part in ipairs(plan.kinds) do
   local base, ids, ttl_ms = prefix .. part.kind .. ':', prefix .. 'ids:' .. part.kind, part.ttl_ms
+  local records, indexed = {}, {}
   local function index(id)
-    if part.indexed then call('ZADD', ids, 0, id) end
+    if part.indexed then
+      indexed[#indexed + 1] = 0
+      indexed[#indexed + 1] = id
+    end
   end
   for _, id in ipairs(part.deletes) do
     call('DEL', base .. 'r:' .. id, base .. 'c:' .. id, base .. 'l:' .. id)
@@ -48,23 +60,27 @@ for _, part in ipairs(plan.kinds) do
     if ttl_ms then
       call('SET', base .. 'r:' .. id, body(), 'PX', ttl_ms)
     else
-      call('SET', base .. 'r:' .. id, body())
+      records[#records + 1] = base .. 'r:' .. id
+      records[#records + 1] = body()
     end
     index(id)
     if part.owners[id] then own(part.owners[id], part.kind .. ':' .. id, ttl_ms) end
   end
+  in_bulk('MSET', records)
   for id, deltas in pairs(part.adds) do
     for name, delta in pairs(deltas) do call('HINCRBY', base .. 'c:' .. id, name, delta) end
     if ttl_ms then call('PEXPIRE', base .. 'c:' .. id, ttl_ms) end
     index(id)
   end
   for _, append in ipairs(part.appends) do
-    local list = base .. 'l:' .. append[1]
-    for _ = 1, append[2] do call('RPUSH', list, body()) end
-    call('LTRIM', list, '-' .. plan.keep, -1)
+    local list, entries = base .. 'l:' .. append[1], {}
+    for n = 1, append[2] do entries[n] = body() end
+    in_bulk('RPUSH', entries, list)
+    if call('LLEN', list) > tonumber(plan.keep) then call('LTRIM', list, '-' .. plan.keep, -1) end
     if ttl_ms then call('PEXPIRE', list, ttl_ms) end
     index(append[1])
   end
+  in_bulk('ZADD', indexed, ids)
   -- Leaves nothing behind but its name among the invalidations: so a watcher knows its own store's writes.
   call('SET', base .. 'w:' .. writer, '')
   call('DEL', base .. 'w:' .. writer)
