@@ -81,7 +81,7 @@ def through(log, consumer, seconds: float) -> dict[str, float]:
 
 
 def catching_up(log, consumer, batches: int) -> dict[str, float]:
-    """Records appended at once: until all are in Kafka, if it is that, then until all are polled; with processor time."""
+    """Records appended at once: until all are in Kafka, if it is that, and until all are polled; processor time too."""
     records = [(f"user-{n}", 1_700_000_000_000, VALUE) for n in range(BATCH)]
     for _ in range(batches):
         log.append(DECISIONS, records)
