@@ -86,7 +86,7 @@ def fold(store: Store, live: Live, entries: Sequence[Entry], patient: bool = Fal
             continue
         if i in lines:
             if lines[i].decision_id not in live.slates:
-                live.show(lines[i])
+                live.show(lines[i], entry.value)
         elif i in told:
             event, user = told[i].event, told[i].user
             if event is not None:

@@ -92,9 +92,8 @@ class Batcher:
         asked, ids = [one.asked for one in group], [one.decision_id for one in group]
         try:
             lines = self._live.recommend(asked, ids, first.now_ms, "deadline" if late else None)
-            self._logged(
-                self._events.append(DECISIONS, [(line.user_id, line.ts, wire.encoder.encode(line)) for line in lines])
-            )
+            decided, self._live.outbox = self._live.outbox, []
+            self._logged(self._events.append(DECISIONS, decided))
             for one, line in zip(group, lines, strict=True):
                 if not one.answer.done():  # else the caller has gone
                     one.answer.set_result(wire.answer_of(line))

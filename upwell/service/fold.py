@@ -85,10 +85,7 @@ def shown(
     # Each place by itself, and added up one after the other: the same to the last bit however many empty places a
     # batch has room for.
     each = user.familiarity(np, embedding[:, :, None, :], recent[:, None, :]) * filled
-    similar = np.zeros(len(place), np.float32)
-    for k in range(rows.shape[1]):
-        similar += each[:, k]
-    arrived["open_similarity"] = similar / np.maximum(size, 1)
+    arrived["open_similarity"] = np.cumsum(each, -1)[:, -1] / np.maximum(size, 1) if rows.shape[1] else 0.0
     step = ((embedding - recent[:, None, :]) * filled[..., None]).sum(1)
     arrived["recent"] = recent + RECENT_STEP * step
     arrived["open_decision"], arrived["open_size"] = decision, np.minimum(size, 255)

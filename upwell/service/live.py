@@ -66,6 +66,7 @@ class Live:
         self.centres: np.ndarray | None = None  # of segments: f32 [S, DIMS], unit length
         self.shown_of: Counter[str] = Counter()  # heated impressions of each content since this server began
         self.shown = 0  # impressions since then
+        self.outbox: list[tuple[str, int, bytes]] = []  # decided, and to be logged: key, time, line
         self._batch = Batch()
         self._decisions = 0
 
@@ -126,7 +127,7 @@ class Live:
         shadow = np.fromiter((one.request.shadow for one in asked), bool, len(asked))
         if shadow.any():
             for line in lines:
-                self.show(line)
+                self.show(line, self._to_log(line))
                 heated = [self.contents.rows.at[p.id] for p in line.places if p.kind == slate.HEATED]
                 self._count_window(len(line.places), np.asarray(heated, np.int64))
             return lines
@@ -146,15 +147,21 @@ class Live:
         )  # fmt: skip
         self._count_window(int((rows != recommend.NO_CONTENT).sum()), rows[heated])
         for line in lines:
-            self._remember(line)
+            self._remember(line, self._to_log(line))
         return lines
+
+    def _to_log(self, line: wire.Logged) -> bytes:
+        """The line as the log and the store keep it; encoded once, for it is the largest thing a request makes."""
+        body = wire.encoder.encode(line)
+        self.outbox.append((line.user_id, line.ts, body))
+        return body
 
     def _in_order(
         self, asked: Sequence[Asked], ids: Sequence[str], size: int, now_ms: int, why: str | None
     ) -> list[wire.Logged]:
         lines = [self._line(one, id, ranked(one, size), "raw", now_ms, why) for one, id in zip(asked, ids, strict=True)]
         for line in lines:
-            self.show(line)
+            self.show(line, self._to_log(line))
         return lines
 
     def _line(
@@ -178,8 +185,8 @@ class Live:
 
     # ---- the fold
 
-    def show(self, line: wire.Logged) -> None:
-        """Fold one decision of the log: the same state as when it was decided."""
+    def show(self, line: wire.Logged, body: bytes) -> None:
+        """Fold one decision, ``body`` in the log: the same state as when it was decided."""
         row = self.users.rows.at.get(line.user_id)
         if row is None:
             row = self.users.put(line.user_id, records.new_user(line.ts, self.platform_ctr))
@@ -193,9 +200,9 @@ class Live:
             self.users, self.contents, place, arrived, decision_keys([line.decision_id]), rows, keys,
             kinds == slate.HEATED, kinds == slate.EXPLORED, np.asarray([line.ts]),
         )  # fmt: skip
-        self._remember(line)
+        self._remember(line, body)
 
-    def _remember(self, line: wire.Logged) -> None:
+    def _remember(self, line: wire.Logged, body: bytes) -> None:
         self.slates[line.decision_id] = Slate(
             line.user_id, tuple(p.id for p in line.places), tuple(p.kind for p in line.places), line.ts
         )
@@ -205,7 +212,7 @@ class Live:
             self.slates.popitem(last=False)
         if not self.saves:
             return
-        self._batch.put("decision", line.decision_id, wire.encoder.encode(line), line.user_id)
+        self._batch.put("decision", line.decision_id, body, line.user_id)
         if line.request_id is not None:
             key = request_key(line.user_id, line.request_id)
             self._batch.put("request", key, line.decision_id.encode(), line.user_id)

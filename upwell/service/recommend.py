@@ -76,15 +76,12 @@ def prepare(settings: Settings, contents: Contents, request: Request, number: in
     """Candidates in the ranker's order, ties by id, of an id given twice the better one. Raises ValueError when a score
     is not a number."""
     given = request.candidates
-    scores = np.fromiter((c.score for c in given), np.float64, len(given))
+    scores = np.array([c.score for c in given], np.float64)
     if not np.isfinite(scores).all():
         raise ValueError("every score must be a finite number")
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    places: list[int] = order.tolist()
-    if (ranked[1:] == ranked[:-1]).any():
-        places.sort(key=lambda i: (-given[i].score, given[i].id))
-    ids = [given[i].id for i in places]
+    ids = [c.id for c in given]
+    if not (scores[1:] < scores[:-1]).all():  # else in order already, as most rankers send them
+        ids = [ids[i] for i in sorted(range(len(ids)), key=lambda i: (-given[i].score, given[i].id))]
     if len(set(ids)) < len(ids):
         ids = list(dict.fromkeys(ids))
     get = contents.rows.at.get
