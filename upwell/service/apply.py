@@ -13,7 +13,7 @@ from upwell.events.port import DECISIONS, INTERACTIONS, Entry
 from upwell.model import Interaction
 from upwell.service import records, wire
 from upwell.service.ingest import unknown_decisions, unknown_outcomes
-from upwell.service.live import Live, Slate
+from upwell.service.live import OUTCOME, Live, Slate
 from upwell.state.port import Store
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def load_users(store: Store, live: Live, ids: Iterable[str]) -> None:
 
 def load_slates(store: Store, live: Live, decisions: Iterable[str]) -> None:
     """Slates that events name."""
-    ids = sorted(decisions)
+    ids = sorted(id for id in decisions if not id.endswith(OUTCOME))
     for id, body in zip(ids, store.get("decision", ids) if ids else (), strict=True):
         if body is not None:
             live.slates[id] = slate_of(wire.logged_decoder.decode(body))
@@ -46,7 +46,7 @@ def load_slates(store: Store, live: Live, decisions: Iterable[str]) -> None:
 def load_outcomes(store: Store, live: Live, keys: Iterable[str]) -> None:
     """Outcomes of slates so far."""
     ids = sorted(keys)
-    stored = store.get("decision", [f"{id}/outcome" for id in ids]) if ids else ()
+    stored = store.get("decision", [f"{id}{OUTCOME}" for id in ids]) if ids else ()
     for id, body in zip(ids, stored, strict=True):
         if body is not None:
             live.outcomes[id] = records.outcome_decoder.decode(body)
@@ -74,6 +74,7 @@ def fold(store: Store, live: Live, entries: Sequence[Entry], patient: bool = Fal
     coming = {line.decision_id for line in lines.values()}
     # A log may hand over an entry twice (see docs/events.md): a decision that is known already is not shown again.
     load_slates(store, live, coming - live.slates.keys())
+    coming -= live.slates.keys()
     prefetch(
         store, live, users | {one.user.id for one in told.values() if one.user is not None},
         [event for event in events if event.decision_id not in coming],

@@ -20,13 +20,15 @@ from upwell.service.recommend import Asked, Grants, Window
 from upwell.service.records import COUNTS, Outcome, key_of
 from upwell.service.settings import Settings
 from upwell.service.tables import NOBODY, Contents, Users
-from upwell.state.batch import Batch
+from upwell.state.batch import DELTA_MAX, Batch
 
 log = logging.getLogger(__name__)
 
 HOLDOUT_SALT = 7_001
 DAY_S = 86_400.0
 HOUR_MS = 3_600_000
+OUTCOME = "/outcome"
+"""Ends the id of a decision's outcome."""
 REMEMBERED = 100_000
 """Slates whose contents are kept at hand for the events that come; older ones are read from the store."""
 
@@ -68,6 +70,7 @@ class Live:
         self.shown = 0  # impressions since then
         self.outbox: list[tuple[str, int, bytes]] = []  # decided, and to be logged: key, time, line
         self._batch = Batch()
+        self._touched: dict[str, tuple[Outcome, str]] = {}  # outcomes that the store does not have, and whose they are
         self._decisions = 0
 
     # ---- requests
@@ -93,6 +96,7 @@ class Live:
                 # Whatever the regulator cannot do, the ranker's order can be shown.
                 log.exception("the regulator failed on a batch of %d; the ranker's order is shown", len(asked))
                 self.failures["regulator"] += 1
+                self.outbox.clear()
                 why = "regulator_failed"
         return self._in_order(asked, ids, size, now_ms, why)
 
@@ -209,7 +213,7 @@ class Live:
         # Made with the slate, so that one at hand without an outcome need not be looked for in the store.
         self.outcomes[line.decision_id] = Outcome()
         while len(self.slates) > REMEMBERED:
-            self.slates.popitem(last=False)
+            self.outcomes.pop(self.slates.popitem(last=False)[0], None)
         if not self.saves:
             return
         self._batch.put("decision", line.decision_id, body, line.user_id)
@@ -225,7 +229,7 @@ class Live:
         outcome = self.outcomes.get(decision)
         if outcome is None:
             outcome = self.outcomes[decision] = Outcome()
-            while len(self.outcomes) > REMEMBERED:
+            while len(self.outcomes) > 2 * REMEMBERED:  # those of slates, and as many of what was seen elsewhere
                 self.outcomes.popitem(last=False)
         if event.event_id in outcome.events:
             return False
@@ -237,8 +241,9 @@ class Live:
         merge(place, event)
         self._count(event, place, before, shown and shown.ts, bool(shown and shown.kinds[at] == slate.HEATED))
         if self.saves:
-            self._batch.put("decision", f"{decision}/outcome", records.outcome_encoder.encode(outcome), event.user_id)
-            self._batch.append("history", event.user_id, wire.encoder.encode(event))
+            self._touched[decision] = outcome, event.user_id
+            if self.settings.history:
+                self._batch.append("history", event.user_id, wire.encoder.encode(event))
         return True
 
     def account(self, user: User) -> None:
@@ -288,11 +293,16 @@ class Live:
             name = self.users.rows.names[row]
             batch.put("user", name, self.users.record[row].tobytes())
         self.users.dirty.clear()
-        for row in np.flatnonzero(self.contents.unsaved.any(-1)).tolist():
-            deltas = self.contents.unsaved[row]
+        for decision, (outcome, user_id) in self._touched.items():
+            batch.put("decision", f"{decision}{OUTCOME}", records.outcome_encoder.encode(outcome), user_id)
+        self._touched.clear()
+        # A store takes no larger steps than this; whoever sends so much at once gets the rest counted with the next.
+        new = np.clip(self.contents.unsaved, -DELTA_MAX, DELTA_MAX)
+        for row in np.flatnonzero(new.any(-1)).tolist():
+            deltas = new[row]
             fields = {name: int(n) for name, n in zip(COUNTS, deltas, strict=True) if n}
             batch.add("content", self.contents.rows.names[row], fields)
-        self.contents.unsaved[:] = 0
+        self.contents.unsaved -= new
         for id, counted in self.platform.items():
             batch.add("meta", id, dict(counted))
         self.platform.clear()
@@ -321,6 +331,8 @@ class Live:
         for decision in [id for id, shown in self.slates.items() if shown.user_id == user_id]:
             del self.slates[decision]
             self.outcomes.pop(decision, None)
+        for key in [key for key in self.outcomes if organic_of(key, user_id)]:
+            del self.outcomes[key]
 
     def add_content(self, content: Content, counted: dict[str, int] | None = None) -> int:
         """A content as it is now, with what the store has counted of it; None leaves the counts as they are."""
@@ -345,6 +357,12 @@ def request_key(user_id: str, request_id: str) -> str:
 def organic_key(event: Interaction) -> str:
     """Events without a decision merge by user, content and day."""
     return f"organic:{event.ts // 86_400_000}:{len(event.user_id)}:{event.user_id}:{event.content_id}"
+
+
+def organic_of(key: str, user_id: str) -> bool:
+    """Whether an ``organic_key`` is of this user."""
+    name, _, rest = key.partition(":")
+    return name == "organic" and rest.partition(":")[2].startswith(f"{len(user_id)}:{user_id}:")
 
 
 def merge(place: records.Place, event: Interaction) -> None:
