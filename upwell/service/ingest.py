@@ -46,6 +46,13 @@ def parse(body: bytes) -> tuple[list[tuple[int, Interaction]], list[Rejected]]:
     """The events of a call and those that are not well-formed. Raises ``msgspec.DecodeError`` on a body that is not
     ``{"events": […]}`` at all."""
     try:
+        return _parsed(body)
+    except RecursionError:
+        raise msgspec.DecodeError("it is nested too deeply") from None
+
+
+def _parsed(body: bytes) -> tuple[list[tuple[int, Interaction]], list[Rejected]]:
+    try:
         return list(enumerate(many_decoder.decode(body).events)), []
     except (msgspec.ValidationError, ValueError):
         # Slower, event by event, so that one bad event does not take the others with it.
