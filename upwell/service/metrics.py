@@ -17,6 +17,8 @@ GAUGES = {
     "upwell_log_unsaved_seconds": "How far the store is behind what was acknowledged",
     "upwell_store_down": "1 while the store does not answer",
     "upwell_ticks": "Slow ticks so far",
+    "upwell_decided": "Slates decided by this server so far",
+    "upwell_compute_seconds": "Time that deciding and logging them took",
 }
 
 
@@ -52,6 +54,8 @@ class Metrics:
             "upwell_log_unsaved_seconds": node.unsaved_s(),
             "upwell_store_down": float(node.store_down),
             "upwell_ticks": node.regulator.number,
+            "upwell_decided": node.batcher.decided,
+            "upwell_compute_seconds": node.batcher.compute_s,
         }
         for name, value in values.items():
             self._gauges[name].set(value)

@@ -1,0 +1,74 @@
+"""``upwell bench serve``, ``ingest`` and ``store``: the service under load, in processes of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from upwell.cli.common import Json, Seed, emit, number, progress, table
+
+Store = Annotated[str, typer.Option(help="memory, sqlite or redis, started for this run, or a URL on this machine")]
+Events = Annotated[str, typer.Option(help="embedded or kafka, started for this run, or a URL on this machine")]
+Seconds = Annotated[float, typer.Option(help="length of each load, seconds", min=0.5, max=600)]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: upwell bench serve --candidates 200 --json")(serve)
+    app.command(epilog="Example: upwell bench ingest --store redis --events kafka --json")(ingest)
+    app.command(epilog="Example: upwell bench store --json")(store)
+
+
+def serve(
+    candidates: Annotated[int, typer.Option(help="candidates a request", min=10, max=2_000)] = 200,
+    connections: Annotated[int, typer.Option(help="keep-alive connections", min=1, max=1_000)] = 32,
+    seconds: Seconds = 10.0,
+    store: Store = "sqlite",
+    events: Events = "embedded",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Decisions a second of one server core, their latency at half of that, and the ratio to an empty route."""
+    from upwell.bench import serve as bench
+
+    loads = 2 * bench.ROUNDS + 1
+    with tempfile.TemporaryDirectory(prefix="upwell-bench-") as scratch, progress("loads", loads) as step:
+        result = bench.run(candidates, connections, seconds, store, events, seed, Path(scratch), step)
+    shown(result, json, "serve")
+
+
+def ingest(
+    seconds: Seconds = 10.0,
+    store: Store = "sqlite",
+    events: Events = "embedded",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Durable interactions a second, in calls of 500, and whether each acknowledged one is counted once."""
+    from upwell.bench import ingest as bench
+
+    with tempfile.TemporaryDirectory(prefix="upwell-bench-") as scratch, progress("steps", 3) as step:
+        result = bench.run(seconds, store, events, seed, Path(scratch), step)
+    shown(result, json, "ingest")
+
+
+def store(
+    seconds: Seconds = 10.0,
+    store: Store = "redis",
+    events: Events = "kafka",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Redis commands an interaction, against reading and writing for each; how soon another server knows of a click."""
+    from upwell.bench import store as bench
+
+    with tempfile.TemporaryDirectory(prefix="upwell-bench-") as scratch, progress("steps", 3) as step:
+        result = bench.run(seconds, store, events, seed, Path(scratch), step)
+    shown(result, json, "store")
+
+
+def shown(result: dict[str, Any], json: bool, title: str) -> None:
+    rows = [[name, number(value) if isinstance(value, float) else str(value)] for name, value in result.items()]
+    emit(result, json, lambda: table(title, ["figure", "value"], rows))
