@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from upwell.events.port import INTERACTIONS, Log
+from upwell.events.port import INTERACTIONS, Log, LogDown
 from upwell.model import Content, Interaction, Request, User
 from upwell.service import apply, ingest, records, wire
 from upwell.service.batcher import Batcher
@@ -93,6 +93,7 @@ class Node:
         for name, body in pages(store.scan, "content"):
             live.add_content(CONTENTS_DECODER.decode(body), counted.get(name, {}))
         self.regulator.load()
+        live.platform_ctr = self.regulator.platform_ctr
         self._everyone = True
         for name, body in pages(store.scan, "user"):
             if len(live.users.rows) >= self.settings.users_in_memory:
@@ -158,7 +159,7 @@ class Node:
             async with self._ticking:
                 if now_ms // period_ms > self.clock.now_ms // period_ms:
                     self.clock.tell(now_ms - now_ms % period_ms)
-                    await self.tick()
+                    await self._tick()
         self.clock.tell(now_ms)
 
     # ---- requests
@@ -224,11 +225,11 @@ class Node:
         good, known, rejected = ingest.check(self.settings, self.live, events, now)
         if good:
             lines = [(e.user_id, now, wire.encoder.encode(wire.Event(wire.SCHEMA, now, e))) for e in good]
-            position = self.events.append(INTERACTIONS, lines)
+            position = self._append(lines)
             for event in good:
                 self.live.take(event)
             self._logged(position)
-            await self.events.durable(position)
+            await self._durable(position)
         bad += rejected
         bad.sort(key=lambda one: one.index)
         return ingest.Taken(len(good), known, bad)
@@ -306,11 +307,12 @@ class Node:
         dead = rows[now - contents.published_ms[rows] > self.settings.life_days * DAY_MS]
         if not len(dead):
             return
-        await self.flush()
-        names = [contents.rows.names[row] for row in dead.tolist()]
-        await asyncio.to_thread(self.store.write, self._farewell(dead.tolist()))
-        for name in names:
-            contents.forget(name)
+        async with self._ticking:
+            await self.flush()
+            names = [contents.rows.names[row] for row in dead.tolist()]
+            await asyncio.to_thread(self.store.write, self._farewell(dead.tolist()))
+            for name in names:
+                contents.forget(name)
 
     def _farewell(self, rows: list[int]) -> Batch:
         """Contents and their accounts removed; what they had left goes back to the pool."""
@@ -322,7 +324,7 @@ class Node:
             books.fit(max(rows) + 1)
             left = int(np.maximum(books.outstanding(self.live.contents, np.asarray(rows)), 0).sum())
             batch.delete("grant", *names)
-            batch.add("grant", f"day {self.clock() // DAY_MS}", {"released": left})
+            batch.add("meta", f"day {self.clock() // DAY_MS}", {"released": left})
             books.released_today += left
             books.close(rows)
         return batch
@@ -330,7 +332,14 @@ class Node:
     # ---- the slow tick
 
     async def tick(self) -> None:
-        """Allocate, where this server holds the lease; find segments anew now and then."""
+        """Allocate, where this server holds the lease; find segments anew now and then.
+
+        No content is taken down meanwhile: its account would be written to after it was closed.
+        """
+        async with self._ticking:
+            await self._tick()
+
+    async def _tick(self) -> None:
         regulator = self.regulator
         if regulator.lease is None or not await asyncio.to_thread(self.store.renew, regulator.lease, LEASE_S):
             regulator.lease = await asyncio.to_thread(self.store.acquire, "tick", self.live.server, LEASE_S)
@@ -367,9 +376,10 @@ class Node:
         row = self.live.contents.rows.at.get(content_id)
         if row is None:
             raise Refused(404, "not_found", f"no content '{content_id}'", "id")
-        await self._saved()
-        await self._written(self._farewell([row]))
-        self.live.contents.forget(content_id)
+        async with self._ticking:
+            await self._saved()
+            await self._written(self._farewell([row]))
+            self.live.contents.forget(content_id)
 
     async def put_user(self, user: User) -> None:
         """An account that is older than its first request here."""
@@ -380,9 +390,24 @@ class Node:
 
     async def _tell(self, user_id: str, line: wire.Event) -> None:
         """Log something of a user; returns once it is durable."""
-        position = self.events.append(INTERACTIONS, [(user_id, line.received_ms, wire.encoder.encode(line))])
+        position = self._append([(user_id, line.received_ms, wire.encoder.encode(line))])
         self._logged(position)
-        await self.events.durable(position)
+        await self._durable(position)
+
+    def _append(self, lines: Sequence[tuple[str, int, bytes]]) -> int:
+        """Raises Refused 429 while the log is full: it empties as its entries are saved."""
+        try:
+            return self.events.append(INTERACTIONS, lines)
+        except LogDown as error:
+            self.live.failures["log"] += 1
+            raise Refused(429, "log_down", str(error), retry_after_s=1) from None
+
+    async def _durable(self, position: int) -> None:
+        try:
+            await self.events.durable(position)
+        except LogDown as error:
+            self.live.failures["log"] += 1
+            raise Refused(429, "log_down", str(error), retry_after_s=1) from None
 
     async def erase_user(self, user_id: str) -> int:
         """Remove all that is stored of a user; returns how many records of the store.
@@ -420,7 +445,7 @@ class Node:
     async def _saved(self) -> None:
         try:
             await self.flush()
-        except StoreDown:
+        except (StoreDown, LogDown):
             raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1) from None
 
     async def _written(self, batch: Batch) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from upwell.events.port import Entry, Log, LogDown
+from upwell.events.port import Entry, Log, LogDown, OffsetLost
 from upwell.model import Content
 from upwell.service import apply, told
 from upwell.service.allowances import Allowances, Report
@@ -82,6 +82,11 @@ class Worker:
                 try:
                     self.step()
                     down = False
+                except OffsetLost as lost:
+                    # Nothing is dropped unread, unless the topic was made anew or its retention ran out.
+                    log.error("%s; going on at its beginning: what lay between is lost", lost)
+                    self.live.failures["offset_lost"] += 1
+                    self.consumer.seek(lost.partition, lost.first)
                 except (StoreDown, LogDown) as error:
                     if not down:
                         log.warning("%s; trying again", error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from upwell.regulator import slate
 from upwell.regulator.ledger import COIN
 from upwell.regulator.tick import Requests
 from upwell.world.config import WorldConfig
@@ -56,6 +57,16 @@ class Batch(NamedTuple):
 Scores = Callable[[View, Batch], Array]
 
 
+class Elsewhere(NamedTuple):
+    """Slates decided outside this program, such as by the live service: the world asks, and tells what came of it.
+
+    Both are called once a tick, in order, and may wait (``jax.experimental.io_callback``).
+    """
+
+    decide: Callable[..., slate.Slate]  # of (view, batch, moment, question)
+    tell: Callable[..., None]  # of (view, moment, slate, outcome)
+
+
 class Arm(NamedTuple):
     """Pure functions of (view, …). None leaves that part of the game alone."""
 
@@ -68,6 +79,7 @@ class Arm(NamedTuple):
     bias: Callable[[View], Array] | None = None  # f32 [M], replaces the ranker's own in ``Batch.bias``
     retrieval: Callable[[View], Array] | None = None  # f32 [S, M], replaces the ranker's own retrieval
     morning: Callable[[View], Any] | None = None  # the arm's own pytree, made anew each morning: ``view.arm``
+    elsewhere: Elsewhere | None = None  # slates are decided outside this program
 
 
 def ranker_scores(view: View, batch: Batch) -> Array:

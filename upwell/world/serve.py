@@ -97,9 +97,14 @@ def serve(
     protected = ~guards.may_explore(state.day, users.created_day, config.heating.protection_days, held_out)
 
     question = ask(config, arm, state, view, batch, moment, user_id, held_out, protected)
-    picked = slate.build(jnp, size=config.sizes.slate, **question._asdict())
+    if arm.elsewhere is None:
+        picked = slate.build(jnp, size=config.sizes.slate, **question._asdict())
+    else:
+        picked = arm.elsewhere.decide(view, batch, moment, question)
     shown = look(config, state, users, picked, moment)
     out = react(config, state, users, shown, user_id)
+    if arm.elsewhere is not None:
+        arm.elsewhere.tell(view, moment, picked, out)
     state, added = remember(config, state, users, shown, out, moment)
 
     # The ledger learns what was delivered; the guards learn what it did to click rates.

@@ -1,0 +1,78 @@
+"""One demonstration: a platform that fell ill lives some days with the service before its users."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from upwell.demo import bootstrap
+from upwell.demo.live import Figures, Platform
+from upwell.errors import UpwellError
+from upwell.experiment import metrics, runner
+from upwell.service.settings import Settings
+from upwell.state import open_store
+from upwell.world import world
+from upwell.world.config import WorldConfig
+from upwell.world.state import WorldState
+
+
+class Lived(NamedTuple):
+    """Days under the service."""
+
+    reports: list[metrics.Report]
+    figures: Figures
+    seconds: float
+
+
+@contextlib.contextmanager
+def service(settings: Settings) -> Generator[str]:
+    """The real service in a process of its own; yields its URL. Raises UpwellError when it does not start."""
+    command = [sys.executable, "-m", "upwell.service.child", "alone"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(settings.with_secrets() + b"\n")
+        process.stdin.flush()
+        url = process.stdout.readline().decode().strip()
+        if not url:
+            raise UpwellError("the service did not start: see its messages above")
+        yield url
+    finally:
+        process.stdin.close()  # it stops when the pipe does
+        process.wait(timeout=30)
+        process.stdout.close()
+
+
+def live(config: WorldConfig, state: WorldState, days: int, step: Callable[[Figures], None], deadline: float) -> Lived:
+    """Days of a burnt-in platform with the service between its ranker and its users. ``state`` is left untouched."""
+    host: WorldState = jax.tree.map(np.asarray, state)
+    with tempfile.TemporaryDirectory(prefix="upwell-demo-") as folder:
+        settings = bootstrap.settings_of(config, host, data=Path(folder), port=0)
+        store = open_store(settings.store_url)
+        bootstrap.write(store, config, host)
+        store.close()
+        with service(settings) as url:
+            platform = Platform(config, url, host.contents)
+            began, reports = time.perf_counter(), list[metrics.Report]()
+            try:
+                now, arm = jax.tree.map(jnp.copy, state), platform.arm()
+                for _ in range(days):
+                    now, report = world.run_day(config, arm, now)
+                    reports.append(world.to_host(report) | runner.truth(now))
+                    step(platform.figures)
+                    if time.perf_counter() > deadline:
+                        break
+            finally:
+                platform.close()
+    return Lived(reports, platform.figures, time.perf_counter() - began)
