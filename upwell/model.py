@@ -18,6 +18,7 @@ Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Meta(ge=0.0, le=604_800.0)]
 Yuan = Annotated[float, Meta(ge=0.0, le=1e9)]
 Count = Annotated[int, Meta(ge=0)]
+Coordinate = Annotated[float, Meta(ge=-1e6, le=1e6)]
 Tag = Annotated[str, Meta(min_length=1, max_length=64)]
 
 Kind = Literal["view", "click", "dwell", "share", "purchase"]
@@ -51,13 +52,13 @@ class Content(Record, frozen=True, kw_only=True):
     creator_id: Id
     published_at: Millis
     tags: Annotated[tuple[Tag, ...], Meta(max_length=32)] = ()
-    embedding: Annotated[tuple[float, ...], Meta(max_length=4_096)] | None = None
+    embedding: Annotated[tuple[Coordinate, ...], Meta(max_length=4_096)] | None = None
     quality: Share | None = None
     duration_s: Seconds | None = None
     price: Yuan | None = None
     title: Annotated[str, Meta(max_length=512)] = ""
     category: Annotated[str, Meta(max_length=128)] = ""
-    creator_followers: Count | None = None
+    creator_followers: Annotated[int, Meta(ge=0, le=10**12)] | None = None
 
 
 class Candidate(Struct, frozen=True, kw_only=True, gc=False):

@@ -61,7 +61,7 @@ async def recommend(http: HttpRequest) -> Response:
     node: Node = http.app.state.node
     try:
         request = request_decoder.decode(await http.body())
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise decode_refusal(error) from None
     if len(request.candidates) > node.settings.candidates:
         raise Refused(413, "too_large", f"more than {node.settings.candidates} candidates", "candidates")
@@ -113,6 +113,7 @@ class Door:
         authorization = headers.get("authorization")
         role = self._gate.role(authorization.encode("latin-1") if authorization else None)
         self._gate.must_be(role, cold.role_of(scope["method"], path))
+        scope["state"] = {**scope.get("state", {}), "role": role}
         client = scope.get("client")
         self._rates.take(f"{role} {client[0] if client else ''}")
         node: Node | None = getattr(self._state, "node", None)

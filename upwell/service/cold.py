@@ -40,7 +40,7 @@ async def body_as(http: Request, kind: type[T], **fixed: str) -> T:
             if raw.get(name, value) != value:
                 raise Refused(422, "invalid", f"{name} in the body is not the one in the path", name)
         return msgspec.convert(raw | fixed, kind)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise decode_refusal(error) from None
 
 
@@ -49,6 +49,18 @@ def checked(id: str) -> str:
     if not 0 < len(id.encode("utf-8", "surrogatepass")) <= ID_BYTES:
         raise Refused(422, "invalid", f"ids have 1 to {ID_BYTES} bytes", "id")
     return id
+
+
+def allowed(http: Request, content: Content) -> Content:
+    """The content as its caller may change it: `quality` is the operator's to set. Raises Refused 403."""
+    if http.state.role == OPERATOR:
+        return content
+    contents = node_of(http).live.contents
+    row = contents.rows.at.get(content.id)
+    kept = contents.info[row].quality if row is not None else None
+    if content.quality not in (None, kept):
+        raise Refused(403, "forbidden", "quality is the operator's to set", "quality")
+    return msgspec.structs.replace(content, quality=kept)
 
 
 def node_of(http: Request) -> Node:
@@ -86,14 +98,14 @@ def add_routes(app: FastAPI) -> None:
 
 async def put_content(id: str, http: Request) -> Response:
     """Register a content, or change what may change of it: all but `published_at`."""
-    content = await body_as(http, Content, id=checked(id))
+    content = allowed(http, await body_as(http, Content, id=checked(id)))
     await node_of(http).put_content(content)
     return answer(content)
 
 
 async def post_content(http: Request) -> Response:
     """Register a content whose id is in the body."""
-    content = await body_as(http, Content)
+    content = allowed(http, await body_as(http, Content))
     await node_of(http).put_content(content)
     return answer(content, 201)
 

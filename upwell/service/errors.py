@@ -32,6 +32,8 @@ def body_of(error: Refused) -> bytes:
 
 def decode_refusal(error: Exception) -> Refused:
     """400 for what is not JSON, 422 for JSON that breaks a rule, with the path of what did."""
+    if isinstance(error, RecursionError):
+        return Refused(400, "malformed", "the body is nested too deeply")
     text = str(error)
     if isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError):
         return Refused(400, "malformed", f"the body is not JSON: {text}")

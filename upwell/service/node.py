@@ -159,6 +159,7 @@ class Node:
             async with self._ticking:
                 if now_ms // period_ms > self.clock.now_ms // period_ms:
                     self.clock.tell(now_ms - now_ms % period_ms)
+                    await self.flush()
                     await self._tick()
         self.clock.tell(now_ms)
 

@@ -25,6 +25,7 @@ DAY_MS = 86_400_000
 FADE = 2.0 ** (-1.0 / 48.0)  # an hour's, of the click rates that the throttle compares
 PRIOR_IMPRESSIONS = 10_000.0  # what the configured click rate counts for
 SEGMENTS_EVERY = 30  # ticks
+SETTLED_MS = 60_000
 HOURS_KEPT = 24 * 14
 SIDES = ("free_clicks", "free_impressions", "held_clicks", "held_impressions")
 
@@ -55,16 +56,20 @@ class Regulator:
     def load(self) -> None:
         """Books and rates as the store has them."""
         for name, counters in pages(self.store.scan_counters, "grant"):
-            if name.startswith("day "):
-                continue
             row = self.live.contents.rows.at.get(name)
             if row is not None:
                 self.books.load(row, counters)
-        rates, segments = self.store.get("meta", ["rates", "segments"])
+        rates, segments, day = self.store.get("meta", ["rates", "segments", "day"])
         if rates is not None:
             self.rates = msgspec.msgpack.decode(rates, type=Rates)
         if segments is not None:
             self.centres = np.frombuffer(segments, np.float32).reshape(-1, ticker.DIMS).copy()
+        if day is not None:
+            books = self.books
+            books.day = int(day)
+            (counted,) = self.store.counters("meta", [f"day {books.day}"])
+            books.carried, books.granted_today = counted.get("carried", 0), counted.get("granted", 0)
+            books.released_today = counted.get("released", 0)
         self.number = self.store.offsets().get("tick", 0)
 
     @property
@@ -79,7 +84,8 @@ class Regulator:
 
     def step_rates(self, now_ms: int) -> None:
         """Once an hour: fade the click rates, take in the hours since, step the throttle."""
-        hour, rates = now_ms // HOUR_MS, self.rates
+        # A moment late, so that the hour's last counts are in the store.
+        hour, rates = (now_ms - SETTLED_MS) // HOUR_MS, self.rates
         if hour == rates.hour:
             return
         first = max(rates.hour, hour - HOURS_KEPT) if rates.hour >= 0 else hour - 1

@@ -178,7 +178,7 @@ def once(
     for i in moved:
         deltas = {name: int(values[i]) for name, values in changes.items() if values[i]}
         batch.add("grant", contents.rows.names[int(rows[i])], deltas)
-    batch.add("grant", f"day {now_ms // DAY_MS}", {"granted": int(given.sum()), "released": int(back.sum())})
+    batch.add("meta", f"day {now_ms // DAY_MS}", {"granted": int(given.sum()), "released": int(back.sum())})
     full = np.zeros(len(contents.live), np.int64)
     full[rows] = after.outstanding
     by_row = {name: scattered(values, rows, len(full)) for name, values in changes.items()}
@@ -234,5 +234,7 @@ def new_day(settings: Settings, contents: Contents, books: Books, now_ms: int, p
     for row in rows[earning].tolist():
         batch.add("grant", contents.rows.names[row], {"budget_units": round(EARNED_COINS * COIN)})
     books.of["budget_units"][rows[earning]] += round(EARNED_COINS * COIN)
-    batch.add("grant", f"day {books.day}", {"carried": books.carried})
+    batch.add("meta", f"day {books.day}", {"carried": books.carried})
+    # A day begins once, however often its server is started anew.
+    batch.put("meta", "day", str(books.day).encode())
     return batch
