@@ -29,6 +29,7 @@ class Leg(msgspec.Struct):
     """One kind of request over all rounds."""
 
     rates: list[float] = []  # by round, answers a second
+    costs_s: list[float] = []  # by round, processor time of the server an answer
     count: int = 0
     cpu_s: float = 0.0  # of the server
     own_s: float = 0.0  # of the callers
@@ -42,6 +43,7 @@ class Leg(msgspec.Struct):
         if ran.failed:
             raise UpwellError(f"{ran.failed} of {ran.count} requests were refused: the server's log says why")
         self.rates.append(ran.count / ran.seconds)
+        self.costs_s.append(cpu_s / ran.count)
         self.count, self.seconds = self.count + ran.count, self.seconds + wall_s
         self.cpu_s, self.own_s = self.cpu_s + cpu_s, self.own_s + own_s
 
@@ -73,7 +75,7 @@ async def measure(
     try:
         await callers.closed(deciding, min(WARM_UP_S, seconds))
         before = await figures.of(port)
-        full, idle = Leg(), Leg()
+        full, idle = Leg(rates=[], costs_s=[]), Leg(rates=[], costs_s=[])
         for _ in range(ROUNDS):
             for leg, requests in ((full, deciding), (idle, empty)):
                 watch = fleet.Stopwatch(server)
@@ -96,8 +98,11 @@ async def measure(
         "p99_ms": percentile_ms(half.latencies_s, 0.99),
         "half_load_per_second": half.count / half.seconds,
         "compute_us": 1e6 * (after["upwell_compute_seconds"] - before["upwell_compute_seconds"]) / max(decided, 1),
-        "ratio_to_empty": statistics.median(a / b for a, b in zip(full.rates, idle.rates, strict=True)),
-        "ratio_to_empty_cpu": (full.count / full.cpu_s) / (idle.count / idle.cpu_s),
+        # By processor time: the same as by rates where the server's core is the limit, and true where it is not.
+        "ratio_to_empty": statistics.median(b / a for a, b in zip(full.costs_s, idle.costs_s, strict=True)),
+        "ratio_to_empty_by_rate": statistics.median(a / b for a, b in zip(full.rates, idle.rates, strict=True)),
+        "cpu_us": 1e6 * full.cpu_s / full.count,
+        "empty_cpu_us": 1e6 * idle.cpu_s / idle.count,
         "empty_per_second": idle.rate,
         "rounds": [full.rates, idle.rates],
         "server_cpu_share": busy,

@@ -63,7 +63,7 @@ def requests(users: Sequence[int], contents: int, candidates: int, seed: int) ->
         # The first by popularity and Gumbel noise are a draw in proportion, none twice.
         drawn = np.argpartition(-(popularity + rng.gumbel(size=contents)), count - 1)[:count]
         chosen: list[int] = rng.permutation(drawn).tolist()
-        scores = np.sort(rng.normal(size=count))[::-1].round(4).tolist()
+        scores = np.sort(rng.normal(size=count))[::-1].round(6).tolist()
         asked = tuple(Candidate(id=f"c{n}", score=score) for n, score in zip(chosen, scores, strict=True))
         body = msgspec.json.encode(Request(user_id=f"u{user}", candidates=asked, size=SIZE))
         out.append(http("POST", "/v1/recommend", body))

@@ -1,0 +1,42 @@
+"""Each benchmark of the service, for a moment: that it runs and says what it should. Figures are not judged here."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from servers import need
+from typer.testing import CliRunner
+
+from upwell.cli import app
+
+pytestmark = pytest.mark.slow
+
+
+def figures(*arguments):
+    ran = CliRunner().invoke(app, ["bench", *arguments, "--seconds", "2", "--json"], catch_exceptions=False)
+    assert ran.exit_code == 0
+    return json.loads(ran.stdout)
+
+
+def test_serve():
+    found = figures("serve")
+    assert found["decisions_per_second"] > 0
+    assert 0 < found["ratio_to_empty"] < 1
+    assert found["p50_ms"] <= found["p99_ms"]
+    assert found["heated_share"] <= 0.2
+
+
+def test_ingest():
+    found = figures("ingest")
+    assert found["accepted"] > 0
+    assert (found["rejected"], found["lost"], found["doubled"]) == (0, 0, 0)
+
+
+def test_store():
+    need("redis")
+    need("kafka")
+    found = figures("store")
+    assert found["baseline_per_interaction"] == pytest.approx(2.0)
+    assert (found["lost"], found["doubled"]) == (0, 0)
+    assert found["staleness_probes"] > 0
