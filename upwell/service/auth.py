@@ -30,18 +30,21 @@ def loopback(host: str) -> bool:
 
 def check_exposure(settings: Settings) -> None:
     """Raises BadRequest when the service would answer other machines without asking who they are."""
-    if not loopback(settings.host) and (settings.client_token is None or settings.operator_token is None):
+    client, operator = settings.client_token, settings.operator_token
+    if not loopback(settings.host) and (client is None or operator is None):
         raise BadRequest(
             f"host {settings.host} is not loopback: set UPWELL_CLIENT_TOKEN and UPWELL_OPERATOR_TOKEN, "
             "or listen on 127.0.0.1"
         )
+    if client is not None and client == operator:
+        raise BadRequest("client_token and operator_token are the same: every client would be an operator")
 
 
 class Gate:
     """Checks one request's headers. Tokens are compared in constant time, and never written anywhere."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._hosts = {name.lower() for name in (settings.host, *settings.hosts) if name}
         self._tokens = [
             (role, token.get_secret_value().encode())
             for role, token in ((OPERATOR, settings.operator_token), (CLIENT, settings.client_token))
@@ -77,7 +80,7 @@ class Gate:
             raise Refused(403, "wrong_origin", "pages of that origin may not call this service", "Origin")
 
     def _answers(self, name: str) -> bool:
-        return loopback(name) or name == self._settings.host or name in self._settings.hosts
+        return loopback(name) or name in self._hosts
 
 
 def hostname(url: str) -> str:
@@ -102,7 +105,7 @@ class Rates:
         most = max(self._rate, 1.0)
         stock, then = self._stock.pop(caller, (most, now))
         stock = min(most, stock + (now - then) * self._rate)
-        allowed = stock >= 1.0
+        allowed = stock >= 1.0 - 1e-9  # who waits as long as told is let in, whatever was rounded
         self._stock[caller] = (stock - 1.0 if allowed else stock, now)
         while len(self._stock) > CALLERS:
             self._stock.popitem(last=False)

@@ -8,18 +8,19 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from upwell.errors import BadRequest
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Weight = Annotated[float, Field(ge=0.0)]
 
 
 class Settings(BaseSettings):
     """Everything that a server can be told. ``UPWELL_PORT=9000`` sets ``port``."""
 
-    model_config = SettingsConfigDict(env_prefix="UPWELL_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="UPWELL_", frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = Field("127.0.0.1", description="address to listen on; any but loopback needs both tokens")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -28,8 +29,8 @@ class Settings(BaseSettings):
     store: str = Field("", description="memory:, sqlite:PATH or redis://HOST:PORT/DB; empty: SQLite in `data`")
     events: str = Field("", description="embedded:DIR or kafka://HOST:PORT; empty: a journal in `data`")
     hosts: tuple[str, ...] = Field((), description="names in Host and Origin that are answered, beside loopback's")
-    client_token: SecretStr | None = Field(None, description="bearer token of callers")
-    operator_token: SecretStr | None = Field(None, description="bearer token of operators, who may do all")
+    client_token: SecretStr | None = Field(None, min_length=1, description="bearer token of callers")
+    operator_token: SecretStr | None = Field(None, min_length=1, description="bearer token of operators: all is theirs")
     clock: Literal["system", "request"] = Field("system", description="`request`: a header says what time it is")
 
     body_bytes: int = Field(1_000_000, ge=1_000, description="largest request body, bytes")
@@ -48,13 +49,13 @@ class Settings(BaseSettings):
     ctr_loss: Share = Field(0.03, description="click-rate loss against the holdout at which exploration throttles")
     chance: float = Field(50.0, gt=0.0, description="heated impressions that count as one chance, times scale")
     first_ask: float = Field(1_000.0, gt=0.0, description="impressions that a first budget buys, times scale")
-    budget: float = Field(100.0, ge=0.0, description="a content's own budget at birth, coins")
+    budget: float = Field(100.0, ge=0.0, le=100_000.0, description="a content's own budget at birth, coins")
     no_repeat_h: float = Field(12.0, gt=0.0, description="window in which nothing is shown to a user twice, hours")
     fit_weight: float = Field(16.5, gt=0.0, description="logits of a unit of cosine in the race for heated places")
     daily_impressions: float = Field(100_000.0, gt=0.0, description="impressions a day, until a day has been counted")
     live_contents: float = Field(10_000.0, gt=0.0, description="live contents, by which `scale` is set with the above")
     click_rate: float = Field(0.02, gt=0.0, le=1.0, description="the platform's click rate, until it has been counted")
-    weights: tuple[float, float, float] = Field((0.4, 0.3, 0.3), description="user satisfaction, revenue, long term")
+    weights: tuple[Weight, Weight, Weight] = Field((0.4, 0.3, 0.3), description="user satisfaction, revenue, long term")
 
     tick_s: float = Field(2.0, gt=0.0, description="time between two slow ticks, seconds")
     flush_s: float = Field(0.05, gt=0.0, description="most that state is behind what was acknowledged, seconds")
@@ -63,6 +64,14 @@ class Settings(BaseSettings):
     history: int = Field(1_000, ge=0, le=100_000, description="interactions kept of a user")
     users_in_memory: int = Field(1_000_000, ge=1_000, description="users in memory; the rest are in the store alone")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of every draw")
+
+    @field_validator("weights")
+    @classmethod
+    def some_weight(cls, weights: tuple[float, float, float]) -> tuple[float, float, float]:
+        """Only their ratios count, so there must be some."""
+        if not sum(weights) > 0:
+            raise ValueError("one of them must be above 0")
+        return weights
 
     @property
     def scale(self) -> float:
@@ -102,17 +111,28 @@ def load(path: Path | None = None, **given: Any) -> Settings:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BadRequest(f"{path}: not TOML: {error}") from None
         # Variables win over the file, options over both.
-        values = {name: value for name, value in written.items() if f"UPWELL_{name.upper()}" not in os.environ}
+        values = {name: value for name, value in written.items() if not _variables(name)}
+    options = {name: value for name, value in given.items() if value is not None}
+    # Values are left out of what is said: they may be secrets.
     try:
-        made = Settings(**values | {name: value for name, value in given.items() if value is not None})
+        made = Settings(**values | options)
+    except SettingsError as error:
+        broken = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), "")
+        variable = " ".join(_variables(broken))
+        raise BadRequest(f"{variable}: not a JSON list; see `upwell serve --print-config`") from None
     except ValidationError as error:
-        # The value is left out: it may be a secret.
         first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BadRequest(f"{path or 'options'}: {where}: {first['msg']}; see `upwell serve --print-config`") from None
+        where, name = ".".join(map(str, first["loc"])), str(first["loc"][0])
+        source = "options" if name in options else path if name in values else next(iter(_variables(name)), "options")
+        raise BadRequest(f"{source}: {where}: {first['msg']}; see `upwell serve --print-config`") from None
     if made.clock == "request" and made.shared:
         raise BadRequest("clock: a simulation runs on one server with the embedded log; give workers = 1")
     return made
+
+
+def _variables(name: str) -> list[str]:
+    """Variables that set this: their case is all one."""
+    return [variable for variable in os.environ if variable.upper() == f"UPWELL_{name.upper()}"]
 
 
 def as_toml(settings: Settings) -> str:
