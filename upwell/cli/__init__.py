@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from upwell.cli import bench, doctor, experiment, logs, serve, world
+from upwell.cli import bench, demo, doctor, experiment, logs, serve, world
 from upwell.errors import UpwellError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     help="Behind your ranker, before your users: lets good new content rise and interests widen.",
 )
 world.register(app)
+demo.register(app)
 experiment.register(app)
 logs.register(app)
 doctor.register(app)

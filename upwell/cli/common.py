@@ -25,6 +25,12 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="override a w
 Users = Annotated[int | None, typer.Option(help="users of the world", min=8)]
 Contents = Annotated[int | None, typer.Option(help="live contents of the world", min=10)]
 
+HEADLINE = (
+    "new_content_ctr", "interest_tags", "cold_start_success", "d1_retention", "d7_retention", "top100_share",
+    "exposure_gini", "watch_minutes_per_dau", "gmv_per_dau", "satisfaction_mean", "ctr", "heated_share",
+)  # fmt: skip
+"""The metrics that a person is shown first."""
+
 stderr = Console(stderr=True)
 stdout = Console()
 

@@ -1,4 +1,4 @@
-"""``upwell simulate``, ``demo`` and ``calibrate``."""
+"""``upwell simulate`` and ``calibrate``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from upwell.cli.common import (
+    HEADLINE,
     Contents,
     Json,
     Overrides,
@@ -21,19 +22,12 @@ from upwell.cli.common import (
     number,
     progress,
     stderr,
-    stdout,
     table,
-)  # fmt: skip
-
-HEADLINE = (
-    "new_content_ctr", "interest_tags", "cold_start_success", "d1_retention", "d7_retention", "top100_share",
-    "exposure_gini", "watch_minutes_per_dau", "gmv_per_dau", "satisfaction_mean", "ctr", "heated_share",
 )  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
     app.command(epilog="Example: upwell simulate --arm rules --days 10 --burn-in 30")(simulate)
-    app.command(epilog="Example: upwell demo --headless")(demo)
     app.command(epilog="Example: upwell calibrate --generations 20 --out world.toml")(calibrate)
 
 
@@ -94,61 +88,6 @@ def show_days(title: str, daily: dict[str, list[float]], measured: dict[str, flo
     marks = sorted({0, last // 4, last // 2, 3 * last // 4, last})
     rows = [[name, *(number(daily[name][d]) for d in marks), number(measured[name])] for name in HEADLINE]
     table(title, ["metric", *(f"day {d + 1}" for d in marks), "all days"], rows)
-
-
-def demo(
-    headless: Annotated[bool, typer.Option(help="terminal only")] = True,
-    logs: Annotated[
-        list[Path] | None, typer.Option(help="your own logs: imported first, and the platform takes after them")
-    ] = None,
-    seconds: Annotated[int, typer.Option(help="most seconds to spend judging", min=10)] = 200,
-    arm: Annotated[str, typer.Option(help="the arm to compare with raw ranking")] = "rules",
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """A platform falls ill under raw ranking; then eight days as it is, and eight days regulated."""
-    from upwell.arms.registry import members
-    from upwell.cli.logs import read_logs
-    from upwell.experiment import metrics, runner
-    from upwell.experiment.protocol import fixed
-    from upwell.logs import marginals
-    from upwell.logs.targets import direct
-    from upwell.world import world as platform
-
-    began, imported, keys = time.perf_counter(), None, dict[str, float]()
-    if logs:
-        folder = Path("out/demo-logs")
-        imported = read_logs(logs, folder)
-        keys = direct(marginals.measure(folder))
-    config = build_world(None, None, 2_000, None).override(keys)
-    family, days, burn_in = members(arm), 8, fixed().burn_in
-    with progress("burn-in, then raw against " + arm, burn_in + days * (1 + len(family))) as step:
-        state = platform.burnt_in(config, seed, burn_in, step)
-        before = metrics.over(config, runner.run_arm(config, members("raw"), state, days, step))
-        reports = runner.run_arm(config, family, state, days, step, deadline=began + seconds)
-    after = metrics.over(config, reports)
-    decisions = float(sum(float(r["requests"]) for r in reports))
-    result: dict[str, Any] = {
-        "before": before, "after": after, "arm": arm, "decisions": decisions, "p50_ms": None, "p99_ms": None,
-        "seconds": time.perf_counter() - began, "imported": imported, "from_logs": keys,
-    }  # fmt: skip
-    rows = [
-        [
-            name,
-            number(before[name]),
-            number(after[name]),
-            f"{after[name] / before[name] - 1:+.0%}" if before[name] else "",
-        ]
-        for name in HEADLINE
-    ]
-
-    def people() -> None:
-        if imported:
-            stdout.print(f"logs: {imported['rows_kept']:,} rows kept, {imported['rows_rejected']:,} rejected")
-            stdout.print("set from them: " + (", ".join(keys) or "nothing that a world has a key for"))
-        table(f"{days} days, {int(decisions):,} slates", ["metric", "raw ranking", arm, "change"], rows)
-
-    emit(result, json, people)
 
 
 def calibrate(

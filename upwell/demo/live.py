@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -54,8 +54,10 @@ class Figures:
 class Platform:
     """Host side of a world whose slates a service decides. Its loop runs in a thread of its own."""
 
-    def __init__(self, config: WorldConfig, url: str, contents: Contents) -> None:
-        self.config, self.figures = config, Figures()
+    def __init__(
+        self, config: WorldConfig, url: str, contents: Contents, step: Callable[[Figures], None] = lambda _: None
+    ) -> None:
+        self.config, self.figures, self._step = config, Figures(), step
         self._names = Names(config.sizes.contents)
         self._generation = np.asarray(contents.generation).copy()
         self._answers: dict[tuple[int, int], tuple[str, Answer]] = {}
@@ -187,6 +189,7 @@ class Platform:
         self.figures.clicks += len(events)
         if events:
             self._wait(self._interactions(events, now_ms))
+        self._step(self.figures)
 
     async def _register(self, contents: Contents, now_ms: int) -> None:
         """Contents born since the last tick, in the places of others."""

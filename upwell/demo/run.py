@@ -55,7 +55,10 @@ def service(settings: Settings) -> Generator[str]:
 
 
 def live(config: WorldConfig, state: WorldState, days: int, step: Callable[[Figures], None], deadline: float) -> Lived:
-    """Days of a burnt-in platform with the service between its ranker and its users. ``state`` is left untouched."""
+    """Days of a burnt-in platform with the service between its ranker and its users. ``state`` is left untouched.
+
+    ``step`` is called after each tick; the day in which ``deadline`` (``time.perf_counter``) falls is the last.
+    """
     host: WorldState = jax.tree.map(np.asarray, state)
     with tempfile.TemporaryDirectory(prefix="upwell-demo-") as folder:
         settings = bootstrap.settings_of(config, host, data=Path(folder), port=0)
@@ -63,14 +66,13 @@ def live(config: WorldConfig, state: WorldState, days: int, step: Callable[[Figu
         bootstrap.write(store, config, host)
         store.close()
         with service(settings) as url:
-            platform = Platform(config, url, host.contents)
+            platform = Platform(config, url, host.contents, step)
             began, reports = time.perf_counter(), list[metrics.Report]()
             try:
                 now, arm = jax.tree.map(jnp.copy, state), platform.arm()
                 for _ in range(days):
                     now, report = world.run_day(config, arm, now)
                     reports.append(world.to_host(report) | runner.truth(now))
-                    step(platform.figures)
                     if time.perf_counter() > deadline:
                         break
             finally:
