@@ -147,8 +147,12 @@ def unknown(taken: Taken, events: Sequence[Interaction]) -> list[Interaction]:
 
 
 def together(first: Taken, again: Taken) -> Taken:
-    kept = tuple(r for r in first.rejected if r.code != UNKNOWN_DECISION)
-    return Taken(first.accepted + again.accepted, first.duplicates + again.duplicates, kept + again.rejected)
+    """Both answers as one, about the events of the first call."""
+    kept = [r for r in first.rejected if r.code != UNKNOWN_DECISION]
+    at = [r.index for r in first.rejected if r.code == UNKNOWN_DECISION]
+    kept += [msgspec.structs.replace(r, index=at[r.index]) for r in again.rejected]
+    rejected = tuple(sorted(kept, key=lambda one: one.index))
+    return Taken(first.accepted + again.accepted, first.duplicates + again.duplicates, rejected)
 
 
 def headers_of(token: str | None) -> dict[str, str]:
