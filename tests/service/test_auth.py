@@ -89,7 +89,8 @@ def test_each_token_proves_its_role():
     [
         None, b"", b" ", b"Bearer", b"Bearer ", b"Bearer  ", OURS.encode(), b"Basic " + OURS.encode(),
         b"Bearer" + OURS.encode(), b"Bearer\t" + OURS.encode(), b"Bearer x" + OURS.encode(),
-        b"Bearer " + OURS[:-1].encode(), b"Bearer " + OURS.upper().encode(), b"Bearer " + OURS.encode() + b"x", b"Bearer " + OURS.encode() + b"\x00",
+        b"Bearer " + OURS[:-1].encode(), b"Bearer " + OURS.upper().encode(), b"Bearer " + OURS.encode() + b"x",
+        b"Bearer " + OURS.encode() + b"\x00",
         b"Bearer \xff\xfe", b"Bearer " + f"{OURS},{OURS}".encode(), b"Bearer Bearer " + OURS.encode(), b"\x00" * 5_000,
         f"Bearer {OURS} {THEIRS}".encode(),
     ],
@@ -249,8 +250,8 @@ def test_no_rate_is_no_limit():
 def test_never_more_than_the_rate_and_after_the_wait_one_more(rate, pauses):
     watch = Watch()
     rates = Rates(rate, watch)
-    let, begin, waits = 0, watch.now, []
-    for pause in pauses:
+    begin, waits = watch.now, []
+    for let, pause in enumerate(pauses, 1):
         watch.now += pause
         try:
             rates.take("a")
@@ -258,7 +259,6 @@ def test_never_more_than_the_rate_and_after_the_wait_one_more(rate, pauses):
             waits.append(refused.retry_after_s)
             watch.now += refused.retry_after_s
             rates.take("a")
-        let += 1
         assert let <= max(rate, 1.0) + rate * (watch.now - begin) + 1e-6
     # No longer than it must be, in whole seconds.
     assert all(1 <= wait < 1.0 / rate + 1.0 for wait in waits)

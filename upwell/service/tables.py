@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from upwell.agents.xp import mix32
 from upwell.model import Content
 from upwell.regulator.assignment import assign, unit_id
 from upwell.service import records
@@ -19,6 +20,7 @@ from upwell.service.records import COUNTS, DIMS, USER, key_of
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+FOUR = np.arange(4, dtype=np.uint32) * np.uint32(0x9E3779B9)
 NOBODY = 0
 """Row 0 of every table: who or what is not known."""
 
@@ -163,26 +165,35 @@ def embedding_of(content: Content) -> Floats:
     vectors are unbiased estimates of the originals'. Up to ``DIMS`` numbers nothing is folded and nothing lost.
     """
     out = np.zeros(DIMS, np.float32)
-    given = content.embedding
-    if given is not None and 0 < len(given) <= DIMS:
-        out[: len(given)] = given
-    elif given is not None and given:
-        place = np.arange(len(given), dtype=np.uint32)
-        add(out, place * np.uint32(2654435761), np.asarray(given, np.float32))
+    if content.embedding:
+        given = np.asarray(content.embedding, np.float64)
+        # The largest number becomes 1: only the direction counts, and squares of very large ones would be infinite.
+        given = (given / max(float(np.abs(given).max()), 5e-324)).astype(np.float32)
+        if len(given) <= DIMS:
+            out[: len(given)] = given
+        else:
+            keys = np.arange(len(given), dtype=np.uint32)
+            np.add.at(out, place_of(keys), sign_of(keys) * given)
     else:
         features = [*(f"tag:{tag}" for tag in content.tags), f"creator:{content.creator_id}"]
         # A tag says more of what a content is about than who made it.
         weights = [1.0] * len(content.tags) + [0.3 if content.tags else 1.0]
-        # Four places a feature, so that two that collide in one still differ in the others.
-        keys = [key_of(f"{i}:{feature}") for feature in features for i in range(4)]
-        add(out, np.asarray(keys, np.uint32), np.repeat(np.asarray(weights, np.float32), 4))
+        keys = np.asarray([key_of(feature) for feature in features], np.uint32)
+        # Four places a feature, so that two that collide in one still differ in the others; one sign, so that none
+        # cancels itself out.
+        np.add.at(out, place_of(keys[:, None] + FOUR), (sign_of(keys) * np.asarray(weights, np.float32))[:, None])
     length = math.sqrt(float(out @ out))
     return out / np.float32(length) if length > 0 else out
 
 
-def add(out: Floats, keys: npt.NDArray[np.uint32], values: Floats) -> None:
-    sign = np.where(keys >> np.uint32(31), -1.0, 1.0).astype(np.float32)
-    np.add.at(out, (keys >> np.uint32(8)) % np.uint32(DIMS), sign * values)
+def place_of(keys: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """Places in [0, DIMS) that keys hash to. Mixed: a CRC is linear, and names of one length would collide alike."""
+    return (mix32(np, keys) >> np.uint32(8)) % np.uint32(DIMS)
+
+
+def sign_of(keys: npt.NDArray[np.uint32]) -> Floats:
+    """1 or -1, as keys hash."""
+    return np.where(mix32(np, keys) >> np.uint32(31), -1.0, 1.0).astype(np.float32)
 
 
 def rows_of(rows: Rows, names: Sequence[str] | Iterable[str]) -> list[int]:
