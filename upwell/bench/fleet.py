@@ -56,6 +56,18 @@ class Process:
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+class Standing(Backend):
+    """Redis or a broker for one run."""
+
+    def stop(self) -> None:
+        super().stop()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 class Fleet:
@@ -80,11 +92,11 @@ def prepared(store: str, events: str, folder: Path, **given: Any) -> Generator[t
     with ExitStack() as stack:
         redis = ""
         if store == "redis":
-            backend = Backend("redis", folder / "redis")
+            backend = Standing("redis", folder / "redis")
             stack.callback(backend.stop)
             redis, store = backend.address, f"redis://{backend.address}/0"
         if events == "kafka":
-            backend = Backend("kafka", folder / "kafka")
+            backend = Standing("kafka", folder / "kafka")
             stack.callback(backend.stop)
             events = f"kafka://{backend.address}?partitions=4"
         for url in (store, events):
