@@ -42,7 +42,7 @@ def extra(name: str, used_for: str, *modules: str) -> Part:
 
 PARTS = (
     extra("envs", "PettingZoo and Gymnasium environments", "pettingzoo", "gymnasium"),
-    extra("service", "the HTTP service", "starlette", "uvicorn", "httpx", "prometheus_client"),
+    extra("service", "the HTTP service", "fastapi", "uvicorn", "httpx", "prometheus_client"),
     extra("redis", "state in Redis", "redis"),
     extra("kafka", "events in Kafka", "confluent_kafka"),
     extra("llm", "goals by a language model", "httpx"),
@@ -59,7 +59,7 @@ PARTS = (
     Part(
         "kafka broker",
         "event streams on this machine",
-        "unpack the binary release of Apache Kafka and put its bin/ on PATH",
+        "scripts/kafka.sh --install (needs Java 17 and, once, Maven)",
         programs=("kafka-server-start.sh", "kafka-server-start"),
     ),
     Part(
