@@ -135,6 +135,8 @@ class Door:
         if int(length) > most:
             raise Refused(413, "too_large", f"the body is larger than {most} bytes")
         first = await receive()
+        if len(first.get("body", b"")) > most:  # sent in chunks, and whole already
+            raise Refused(413, "too_large", f"the body is larger than {most} bytes")
         if not first.get("more_body"):
             messages = iter([first])
         else:

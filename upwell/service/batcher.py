@@ -76,14 +76,17 @@ class Batcher:
         self.compute_s += time.perf_counter() - began
 
     def _decide_some(self, waiting: list[Waiting]) -> list[Waiting]:
-        """Decide what can be decided together: one size, one time, no user twice. Returns the rest."""
+        """Decide what can be decided together: one size, no user twice. Returns the rest.
+
+        All at the time of the last of them: milliseconds tell requests that came together apart, and nothing else.
+        """
         first = waiting[0]
         late = time.perf_counter() - first.since_s > self._settings.deadline_ms / 1_000
         group: list[Waiting] = []
         rest: list[Waiting] = []
         users: set[int] = set()
         for one in waiting:
-            alike = one.asked.request.size == first.asked.request.size and one.now_ms == first.now_ms
+            alike = one.asked.request.size == first.asked.request.size
             if alike and len(group) < MOST and one.asked.user not in users:
                 group.append(one)
                 users.add(one.asked.user)
@@ -91,7 +94,8 @@ class Batcher:
                 rest.append(one)
         asked, ids = [one.asked for one in group], [one.decision_id for one in group]
         try:
-            lines = self._live.recommend(asked, ids, first.now_ms, "deadline" if late else None)
+            now_ms = max(one.now_ms for one in group)
+            lines = self._live.recommend(asked, ids, now_ms, "deadline" if late else None)
             decided, self._live.outbox = self._live.outbox, []
             self._logged(self._events.append(DECISIONS, decided))
             for one, line in zip(group, lines, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 
 import msgspec
@@ -17,6 +18,7 @@ from upwell.state.batch import Batch
 from upwell.state.port import EVERYTHING, Store, Watcher, pages
 
 WAIT_S = 0.05
+CONTENTS_S = 1.0
 MODES = ("ranker", "rules", "policy")
 content_decoder = msgspec.json.Decoder(Content)
 
@@ -28,6 +30,8 @@ class Follower:
         self.settings, self.store, self.live, self.clock = settings, store, live, clock
         self._watcher: Watcher | None = None
         self._number = 0
+        self._changed = set[str]()  # contents to be read anew
+        self._next_contents_s = 0.0
 
     def load(self) -> None:
         """All contents, and what the last tick told. Users come with their first request. Before requests do."""
@@ -65,21 +69,30 @@ class Follower:
             self._take_all(*await asyncio.to_thread(self._read_all))
             await self._users(list(self.live.users.rows.at))
             return
-        if not changes:
+        if not changes and not self._changed:
             return
         ids: dict[str, list[str]] = {}
         for kind, name in changes:
             ids.setdefault(kind, []).append(name)
         await self._users(name for name in ids.get("user", ()) if name in self.live.users.rows.at)
-        if "content" in ids:
-            bodies, counts = await asyncio.to_thread(self._contents, ids["content"])
-            for name, body, counted in zip(ids["content"], bodies, counts, strict=True):
-                if body is None:
-                    self.live.contents.forget(name)
-                else:
-                    self.live.add_content(content_decoder.decode(body), counted)
+        self._changed.update(ids.get("content", ()))
+        new = not self._changed <= self.live.contents.rows.at.keys()
+        if new or (self._changed and time.monotonic() >= self._next_contents_s):
+            await self._reload()
         if {"switch", told.ID} & set(ids.get("meta", ())):
             self._take_meta(await asyncio.to_thread(self._meta))
+
+    async def _reload(self) -> None:
+        """Contents that changed. Counts move with every slate and matter by the tick: once a second is enough for
+        contents that are known."""
+        self._next_contents_s = time.monotonic() + CONTENTS_S
+        names, self._changed = sorted(self._changed), set()
+        bodies, counts = await asyncio.to_thread(self._contents, names)
+        for name, body, counted in zip(names, bodies, counts, strict=True):
+            if body is None:
+                self.live.contents.forget(name)
+            else:
+                self.live.add_content(content_decoder.decode(body), counted)
 
     def _contents(self, names: list[str]) -> tuple[list[bytes | None], list[dict[str, int]]]:
         return self.store.get("content", names), self.store.counters("content", names)

@@ -84,6 +84,9 @@ def serve_on(settings: Settings, bound: socket.socket, ready: Callable[[], None]
         timeout_graceful_shutdown=max(round(settings.drain_s), 1),
     )  # fmt: skip
     server = Announced(config, ready)
+    for name in (signal.SIGTERM, signal.SIGINT):
+        # Uvicorn raises the signal again once it has stopped: a stop that was asked for is no failure.
+        signal.signal(name, lambda *_: None)
     server.run(sockets=[bound])
     if not server.started:
         raise BadRequest("the service could not start: see the log above")

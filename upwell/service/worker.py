@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 GROUP = "upwell"
 ENTRIES = 2_000
 POLL_S = 0.02
+GATHER_S = 0.03
+HOLD_MS = 40
 LEASE_S = 10.0
 PATIENCE_S = 60.0
 """An event whose decision does not come in for so long is given up: its decision is lost."""
@@ -50,8 +52,10 @@ class Worker:
         self.watcher = store.watch(["content"])
         self.consumer = events.consumer(GROUP, self._stored)
         self._next_tick_s = 0.0
+        self._next_fold_s = 0.0
         self.folded = 0
-        self._waiting: list[Entry] = []  # events whose decision has not come in yet
+        self._waiting: list[Entry] = []  # entries that are not to be folded yet
+        self._later: list[Entry] = []  # of a part: events whose decision has not come in yet, and what follows them
         self._patient_until_s = time.monotonic() + PATIENCE_S
         self._load()
 
@@ -104,19 +108,59 @@ class Worker:
 
     def step(self) -> None:
         """Take what the log has, write what came of it; tick when it is time."""
+        # Writes are for many entries each: what comes within a moment is gathered, as far as staleness allows.
+        time.sleep(max(self._next_fold_s - time.monotonic(), 0.0))
+        self._next_fold_s = time.monotonic() + GATHER_S
         self._follow()
-        entries = self.consumer.poll(ENTRIES, POLL_S)
-        entries = apply.merged([*self._waiting, *entries])
-        self._waiting = []
+        entries = self._in_time(*self._poll())
+        late, stuck = list[Entry](), set[str]()
         for part, erased in apply.erasures(entries):
-            if not self._fold(part):
+            self._later = [entry for entry in part if entry.partition in stuck]
+            free = [entry for entry in part if entry.partition not in stuck]
+            if free and not self._fold(free):
                 return
-            if erased is not None:
+            stuck |= {entry.partition for entry in self._later}
+            late += self._later
+            if erased is not None and part[-1].partition not in stuck:
                 self.live.erase(erased)
                 self.store.erase(erased)
+        # What waits for its decision comes before what waits for its time.
+        self._waiting = late + self._waiting
         if time.monotonic() >= self._next_tick_s:
             self._next_tick_s = time.monotonic() + self.settings.tick_s
             self.tick()
+
+    def _poll(self) -> tuple[list[Entry], bool]:
+        """What the log has by now, up to ``ENTRIES``, and whether that is all of it."""
+        entries = self.consumer.poll(ENTRIES, POLL_S)
+        while 0 < len(entries) < ENTRIES:
+            more = self.consumer.poll(ENTRIES - len(entries), 0.0)
+            if not more:
+                break
+            entries += more
+        return entries, len(entries) < ENTRIES
+
+    def _in_time(self, new: list[Entry], drained: bool) -> list[Entry]:
+        """The entries to fold now, by time; the others wait.
+
+        A user's decisions and interactions come in by different partitions, and their order makes the mind. So what is
+        younger than ``HOLD_MS`` waits for what may still come in from another partition, and with a backlog so does all
+        beyond the partition that is furthest behind.
+        """
+        limit_ms = self.clock() - HOLD_MS
+        if not drained:
+            last: dict[str, int] = {entry.partition: entry.ts_ms for entry in new}
+            limit_ms = min(limit_ms, *last.values())
+        now: list[Entry] = []
+        waiting, held = list[Entry](), set[str]()
+        for entry in apply.merged([*self._waiting, *new]):
+            if entry.ts_ms > limit_ms or entry.partition in held:
+                held.add(entry.partition)
+                waiting.append(entry)
+            else:
+                now.append(entry)
+        self._waiting = waiting
+        return now
 
     def _fold(self, entries: Sequence[Entry]) -> bool:
         """Fold entries and write what came of them; False: they are another worker's now."""
@@ -124,7 +168,7 @@ class Worker:
         waiting = apply.fold(self.store, self.live, entries, patient=now_s < self._patient_until_s)
         if not waiting:
             self._patient_until_s = now_s + PATIENCE_S
-        self._waiting += waiting
+        self._later += waiting
         batch = self.live.unsaved()
         if batch is None:
             return True
