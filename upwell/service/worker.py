@@ -30,7 +30,8 @@ GROUP = "upwell"
 ENTRIES = 2_000
 POLL_S = 0.02
 GATHER_S = 0.03
-HOLD_MS = 40
+HOLD_S = 0.05
+STALL_S = 5.0
 LEASE_S = 10.0
 PATIENCE_S = 60.0
 """An event whose decision does not come in for so long is given up: its decision is lost."""
@@ -55,6 +56,9 @@ class Worker:
         self._next_fold_s = 0.0
         self.folded = 0
         self._waiting: list[Entry] = []  # entries that are not to be folded yet
+        self._arrived: list[tuple[float, int]] = []  # when, and the time of the entry
+        self._moving_until_s = time.monotonic() + STALL_S
+        self._limit_ms = 0  # entries up to this time have waited long enough
         self._later: list[Entry] = []  # of a part: events whose decision has not come in yet, and what follows them
         self._patient_until_s = time.monotonic() + PATIENCE_S
         self._load()
@@ -112,7 +116,7 @@ class Worker:
         time.sleep(max(self._next_fold_s - time.monotonic(), 0.0))
         self._next_fold_s = time.monotonic() + GATHER_S
         self._follow()
-        entries = self._in_time(*self._poll())
+        entries = self._in_time(self._poll())
         late, stuck = list[Entry](), set[str]()
         for part, erased in apply.erasures(entries):
             self._later = [entry for entry in part if entry.partition in stuck]
@@ -130,36 +134,46 @@ class Worker:
             self._next_tick_s = time.monotonic() + self.settings.tick_s
             self.tick()
 
-    def _poll(self) -> tuple[list[Entry], bool]:
-        """What the log has by now, up to ``ENTRIES``, and whether that is all of it."""
+    def _poll(self) -> list[Entry]:
+        """What the log has by now, up to ``ENTRIES``."""
         entries = self.consumer.poll(ENTRIES, POLL_S)
         while 0 < len(entries) < ENTRIES:
             more = self.consumer.poll(ENTRIES - len(entries), 0.0)
             if not more:
                 break
             entries += more
-        return entries, len(entries) < ENTRIES
+        return entries
 
-    def _in_time(self, new: list[Entry], drained: bool) -> list[Entry]:
+    def _in_time(self, new: list[Entry]) -> list[Entry]:
         """The entries to fold now, by time; the others wait.
 
-        A user's decisions and interactions come in by different partitions, and their order makes the mind. So what is
-        younger than ``HOLD_MS`` waits for what may still come in from another partition, and with a backlog so does all
-        beyond the partition that is furthest behind.
+        A user's decisions and interactions come in by different partitions, and their order makes the mind. So an entry
+        waits ``HOLD_S`` from its arrival for what may still come in from another partition, and while the worker is
+        behind, all beyond the partition that is furthest behind waits for that one.
         """
-        limit_ms = self.clock() - HOLD_MS
-        if not drained:
-            last: dict[str, int] = {entry.partition: entry.ts_ms for entry in new}
-            limit_ms = min(limit_ms, *last.values())
+        now_s = time.monotonic()
+        self._arrived += [(now_s, entry.ts_ms) for entry in new]
+        due = [ts_ms for at_s, ts_ms in self._arrived if at_s <= now_s - HOLD_S]
+        self._arrived = [one for one in self._arrived if one[0] > now_s - HOLD_S]
+        self._limit_ms = max(self._limit_ms, *due) if due else self._limit_ms
+        limit_ms = self._limit_ms
+        pending = apply.merged([*self._waiting, *new])
+        last = {entry.partition: entry.ts_ms for entry in pending}
+        if now_s < self._moving_until_s:  # else it has waited too long for a partition that brings nothing
+            for partition, behind in self.consumer.lag().items():
+                if behind > 0:
+                    limit_ms = min(limit_ms, last.get(partition, 0))
         now: list[Entry] = []
         waiting, held = list[Entry](), set[str]()
-        for entry in apply.merged([*self._waiting, *new]):
+        for entry in pending:
             if entry.ts_ms > limit_ms or entry.partition in held:
                 held.add(entry.partition)
                 waiting.append(entry)
             else:
                 now.append(entry)
         self._waiting = waiting
+        if now or not waiting:
+            self._moving_until_s = now_s + STALL_S
         return now
 
     def _fold(self, entries: Sequence[Entry]) -> bool:
@@ -186,7 +200,7 @@ class Worker:
 
     def reread(self) -> None:
         """Forget all that is not in the store, and go on from where it is."""
-        self._waiting = []
+        self._waiting, self._arrived = [], []
         fresh = Live(self.settings, self.live.server)
         fresh.contents = self.live.contents
         fresh.contents.unsaved[:] = 0
