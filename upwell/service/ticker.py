@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.cluster.vq import kmeans2
+from scipy.cluster.vq import ClusterError, kmeans2
 
 from upwell.agents.dials import Dials
 from upwell.agents.xp import hash_uniform
@@ -34,6 +34,8 @@ ASK, TURN = 501, 611
 RULES = Dials()
 BOOKS = ("granted", "released", "budget_units", "price_units")
 EARNING_CTR, EARNED_COINS = 0.03, 50.0
+DEAREST = 70_000_000
+"""Units that an impression costs at most at the reserve price: bids of 27 times as much fit 32 bits."""
 Longs = npt.NDArray[np.int64]
 
 
@@ -43,6 +45,7 @@ class Books:
 
     of: dict[str, Longs] = field(default_factory=lambda: {name: np.zeros(256, np.int64) for name in BOOKS})
     opened: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(256, bool))
+    withdrawn: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(256, bool))  # by the last tick
     day: int = -1
     granted_today: int = 0
     released_today: int = 0
@@ -52,11 +55,9 @@ class Books:
         """Room for ``rows`` rows."""
         short = rows - len(self.opened)
         if short > 0:
-            self.opened = np.concatenate([self.opened, np.zeros(short + len(self.opened), bool)])
-            for name in BOOKS:
-                self.of[name] = np.concatenate(
-                    [self.of[name], np.zeros(len(self.opened) - len(self.of[name]), np.int64)]
-                )
+            more = short + len(self.opened)
+            self.opened, self.withdrawn = (np.pad(flags, (0, more)) for flags in (self.opened, self.withdrawn))
+            self.of = {name: np.pad(values, (0, more)) for name, values in self.of.items()}
 
     def load(self, row: int, counters: dict[str, int]) -> None:
         """What the store has of one content's account."""
@@ -67,7 +68,7 @@ class Books:
 
     def close(self, rows: list[int]) -> None:
         """Accounts of contents that are gone: their rows will be others'."""
-        self.opened[rows] = False
+        self.opened[rows] = self.withdrawn[rows] = False
         for values in self.of.values():
             values[rows] = 0
 
@@ -83,7 +84,9 @@ class Ticked:
     batch: Batch
     grants: Grants
     centres: Floats  # [S, DIMS], unit length
-    outstanding: Longs  # by row
+    outstanding: Longs  # by row, of what may be shown: nothing of what is withdrawn
+    withdrawn: npt.NDArray[np.bool_]  # by row
+    rows: Longs  # of the contents that were there
     cheat: npt.NDArray[np.bool_]  # by row
     changes: dict[str, Longs]  # of the books, by row
 
@@ -104,8 +107,21 @@ def segments(users: Users, seed: int) -> Floats:
     if len(profiles) < 4 * SEGMENTS:  # too few to tell apart
         centres = profiles.mean(0, keepdims=True) if len(profiles) else np.zeros((1, DIMS), np.float32)
     else:
-        centres, _ = kmeans2(profiles, SEGMENTS, minit="++", rng=rng)
+        centres = cells(profiles, rng)
     return (centres / np.maximum(np.linalg.norm(centres, axis=-1, keepdims=True), 1e-6)).astype(np.float32)
+
+
+def cells(profiles: Floats, rng: np.random.Generator) -> Floats:
+    """Centres of k-means cells, none of them empty."""
+    different = np.unique(profiles, axis=0)
+    if len(different) <= SEGMENTS:
+        return different
+    for _ in range(3):
+        try:
+            return kmeans2(profiles, SEGMENTS, minit="++", missing="raise", rng=rng)[0]
+        except ClusterError:
+            continue
+    return different[rng.choice(len(different), SEGMENTS, replace=False)]
 
 
 def once(
@@ -123,7 +139,9 @@ def once(
 ) -> Ticked:
     """One slow tick over all live contents. Changes nothing: the caller writes ``batch`` and then calls ``applied``.
 
-    ``lent``: by row, impressions that servers may still be showing; while there are any, a grant is not released.
+    A grant that ends is withdrawn first: matched to nobody any more. The tick after that releases what is left of it,
+    when nothing of it can be shown that the books do not know of. ``lent``: by row, impressions that servers in other
+    processes may still be showing, for all they have heard; while there are any, it waits.
     """
     rows = contents.all_rows
     books.fit(len(contents.live))
@@ -141,7 +159,7 @@ def once(
     cheat = guards.proven_cheat(np, column["clicks"], column["valid"])
     state = tick.opened(np, 1, 0.0)._replace(
         ledger=before, hour_impressions=np.float32(1.0), hour_heated=np.float32(heated_share),
-        throttle=np.float32(throttle), cheat=cheat,
+        throttle=np.float32(throttle),
     )  # fmt: skip
     match = centres @ contents.embedding[rows].T if len(rows) else np.zeros((len(centres), 0), np.float32)
     u = hash_uniform(np, settings.seed, ASK, number, contents.key[rows])
@@ -154,11 +172,15 @@ def once(
         np, known, match.max(0) if len(rows) else np.zeros(0), u, np.float32(scale), np.float32(platform_ctr),
         settings.first_ask, settings.weights, RULES,
     )  # fmt: skip
-    if lent is not None:
-        wanted = wanted._replace(give_up=wanted.give_up & (lent[rows] == 0))
     owed = guards.owed_a_chance(floats["heated"], age_days, scale, settings.chance, cheat)
     quality = (floats["valid"] + 1.0) / (floats["impressions"] * platform_ctr + 2.0)
+    ends = (wanted.give_up & ~owed) | cheat
+    settled = books.withdrawn[rows] & (lent[rows] == 0 if lent is not None else True)
+    wanted = wanted._replace(give_up=wanted.give_up & settled, impressions=np.where(cheat, 0, wanted.impressions))
+    state = state._replace(cheat=cheat & (settled | (outstanding == 0)))
+    # Where there is hardly any traffic, an impression is worth a whole budget and no more.
     price = tick.reference_price(np, settings.first_ask, settings.budget, scale)
+    price = np.minimum(price, min(max(round(settings.budget * COIN), 1), DEAREST))
     after = before
     if len(rows):
         after = tick.allocate(
@@ -174,13 +196,18 @@ def once(
         "price_units": after.price.astype(np.int64) - books.of["price_units"][rows],
     }
     batch = Batch()
-    moved = np.flatnonzero(np.any([values != 0 for values in changes.values()], axis=0)).tolist()
+    closed = ~books.opened[rows]
+    moved = np.flatnonzero(np.any([closed, *(values != 0 for values in changes.values())], axis=0)).tolist()
     for i in moved:
-        deltas = {name: int(values[i]) for name, values in changes.items() if values[i]}
+        # An account is opened with its budget, even with one of nothing.
+        kept = ("budget_units",) if closed[i] else ()
+        deltas = {name: int(values[i]) for name, values in changes.items() if values[i] or name in kept}
         batch.add("grant", contents.rows.names[int(rows[i])], deltas)
     batch.add("meta", f"day {now_ms // DAY_MS}", {"granted": int(given.sum()), "released": int(back.sum())})
+    withdrawn = np.zeros(len(contents.live), bool)
+    withdrawn[rows] = ends & (after.outstanding > 0)
     full = np.zeros(len(contents.live), np.int64)
-    full[rows] = after.outstanding
+    full[rows] = np.where(withdrawn[rows], 0, after.outstanding)
     by_row = {name: scattered(values, rows, len(full)) for name, values in changes.items()}
     turn = hash_uniform(np, settings.seed, TURN, number, contents.key)
 
@@ -192,7 +219,7 @@ def once(
     cheats = np.zeros(len(full), bool)
     cheats[rows] = cheat
     grants = Grants(np.where(there, held, NOBODY).astype(np.int32))
-    return Ticked(batch, grants, centres, full, cheats, by_row)
+    return Ticked(batch, grants, centres, full, withdrawn, rows, cheats, by_row)
 
 
 def scattered(values: Longs, rows: Longs, size: int) -> Longs:
@@ -206,7 +233,8 @@ def applied(books: Books, ticked: Ticked) -> None:
     books.fit(len(ticked.outstanding))
     for name, values in ticked.changes.items():
         books.of[name][: len(values)] += values
-    books.opened[: len(ticked.outstanding)] |= ticked.changes["budget_units"] != 0
+    books.opened[ticked.rows] = True
+    books.withdrawn[: len(ticked.withdrawn)] = ticked.withdrawn
     books.granted_today += int(ticked.changes["granted"].sum())
     books.released_today += int(ticked.changes["released"].sum())
 
