@@ -31,7 +31,7 @@ ENTRIES = 2_000
 POLL_S = 0.02
 GATHER_S = 0.03
 HOLD_S = 0.05
-STALL_S = 5.0
+LATE_MS, STALL_S = 500, 5.0
 LEASE_S = 10.0
 PATIENCE_S = 60.0
 """An event whose decision does not come in for so long is given up: its decision is lost."""
@@ -159,7 +159,9 @@ class Worker:
         limit_ms = self._limit_ms
         pending = apply.merged([*self._waiting, *new])
         last = {entry.partition: entry.ts_ms for entry in pending}
-        if now_s < self._moving_until_s:  # else it has waited too long for a partition that brings nothing
+        late = bool(pending) and self.clock() - pending[0].ts_ms > LATE_MS
+        # Asking how far behind it is takes a while, so only when it is; and not for ever, should one bring nothing.
+        if late and now_s < self._moving_until_s:
             for partition, behind in self.consumer.lag().items():
                 if behind > 0:
                     limit_ms = min(limit_ms, last.get(partition, 0))
