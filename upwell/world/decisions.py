@@ -52,8 +52,9 @@ class Line(NamedTuple):
 def one_tick(config: WorldConfig, arm: Arm, day: world.Day) -> tuple[world.Day, Line]:
     """Live the tick that comes."""
     config = world.today(config, day.state.day)
-    day, moment = world.next_tick(config, arm, day)
-    state, counts, told = serve(config, arm, day.state, day.counts, day.ids, day.bias, moment)
+    day = world.at_its_hour(config, arm, day)
+    moment = world.next_tick(config, day)
+    state, counts, told = serve(config, arm, day.state, day.counts, day.offer, moment)
     return day._replace(state=state, counts=counts, tick=day.tick + 1), line(config, arm, told)
 
 

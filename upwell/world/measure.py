@@ -7,7 +7,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from upwell.world.config import WorldConfig
-from upwell.world.response import Outcome
 from upwell.world.state import CLICKS_TODAY, HEATED, ORGANIC_TODAY, TODAY, Array, WorldState
 
 
@@ -35,34 +34,12 @@ def no_counts() -> DayCounts:
     return DayCounts(**{name: jnp.zeros(24 if name in hourly else ()) for name in DayCounts._fields})
 
 
-def count(
-    c: DayCounts,
-    hour: Array,
-    present: Array,
-    protected: Array,
-    ones: Array,
-    heated: Array,
-    explored: Array,
-    new: Array,
-    out: Outcome,
-) -> DayCounts:
-    """Add one batch: ``present`` and ``protected`` are bool ``[S, R]``, the rest ``[S, R, K]``."""
-    total, total_heated = ones.sum(), heated.sum()
-    return DayCounts(
-        impressions=c.impressions + total,
-        clicks=c.clicks + out.clicked.sum(),
-        valid=c.valid + out.valid.sum(),
-        shares=c.shares + out.shared.sum(),
-        heated=c.heated + total_heated,
-        explored=c.explored + explored.sum(),
-        dwell_s=c.dwell_s + out.dwell_s.sum(),
-        gmv=c.gmv + out.value.sum(),
-        new_impressions=c.new_impressions + (new & ones).sum(),
-        new_clicks=c.new_clicks + (new & out.clicked).sum(),
-        requests=c.requests + present.sum(),
-        protected_explored=c.protected_explored + (explored & protected[..., None]).sum(),
-        hour_impressions=c.hour_impressions.at[hour].add(total),
-        hour_heated=c.hour_heated.at[hour].add(total_heated),
+def count(c: DayCounts, hour: Array, **batch: Array) -> DayCounts:
+    """Add one batch: its sums, by the names of ``DayCounts``."""
+    return c._replace(
+        hour_impressions=c.hour_impressions.at[hour].add(batch["impressions"]),
+        hour_heated=c.hour_heated.at[hour].add(batch["heated"]),
+        **{name: getattr(c, name) + value for name, value in batch.items()},
     )
 
 

@@ -99,8 +99,18 @@ def hourly_shares(config: WorldConfig) -> Array:
 
 def clock_h(config: WorldConfig, elapsed: Array) -> Array:
     """Hour of the day, in [0, 24), at which a share ``elapsed`` of the day's traffic has gone."""
-    gone = jnp.concatenate([jnp.zeros(1), jnp.cumsum(hourly_shares(config))])
-    return jnp.minimum(jnp.interp(elapsed, gone, jnp.arange(25.0)), 23.999)
+    return at_clock(gone_by_hour(config), elapsed)
+
+
+def gone_by_hour(config: WorldConfig) -> Array:
+    """Share of the day's traffic gone at each full hour, f32 ``[25]``."""
+    return jnp.concatenate([jnp.zeros(1), jnp.cumsum(hourly_shares(config))])
+
+
+def at_clock(gone: Array, elapsed: Array) -> Array:
+    """``clock_h`` by ``gone_by_hour``."""
+    hour = jnp.clip((elapsed >= gone).sum() - 1, 0, 23)
+    return jnp.minimum(hour + (elapsed - gone[hour]) / (gone[hour + 1] - gone[hour]), 23.999)
 
 
 def visit_queue(config: WorldConfig, seed: Array, day: Array, users: Users, active: Array) -> tuple[Array, Array]:

@@ -46,6 +46,34 @@ def log_appeal(config: WorldConfig, log_quality: Array, clickbait: Array, age_da
     )
 
 
+class Traits(NamedTuple):
+    """What a content brings to a response, ``[...]`` each. It holds for a day, so no impression works it out anew."""
+
+    appeal: Array  # the content's part of the log click rate
+    dwell: Array  # exponent of the completion
+    share: Array  # probability of sharing a valid view
+    buy: Array  # probability of a purchase after one
+    duration_s: Array
+    price: Array  # yuan
+
+
+def traits(
+    config: WorldConfig, log_quality: Array, clickbait: Array, age_days: Array, duration_s: Array, price: Array
+) -> Traits:
+    """Traits of contents of that quality, age and price."""
+    response = config.response
+    charm = jnp.exp(jnp.minimum(0.3 * log_quality, 1.0))
+    cheap = (price / response.price) ** -response.elasticity
+    return Traits(
+        appeal=log_appeal(config, log_quality, clickbait, age_days),
+        dwell=response.dwell * jnp.exp(0.4 * log_quality - 2.0 * clickbait),
+        share=response.share * charm,
+        buy=response.purchase * charm * cheap,
+        duration_s=duration_s,
+        price=price,
+    )
+
+
 def respond(
     config: WorldConfig,
     seed: Array,
@@ -53,10 +81,7 @@ def respond(
     content: Array,
     day: Array,
     log_rate: Array,
-    log_quality: Array,
-    clickbait: Array,
-    duration_s: Array,
-    price: Array,
+    of: Traits,
     colluding: Array,
 ) -> Outcome:
     """Outcomes of slates ``[..., K]``. Chance hangs on (seed, day, user, content) alone: common to every arm."""
@@ -73,21 +98,19 @@ def respond(
     rate = jnp.where(colluding, config.creator.ring_click, rate)
     clicked = draw(CLICK) < rate
     # Completion ~ Beta(a, 1), drawn by inversion: u^(1/a).
-    a = response.dwell * jnp.exp(0.4 * log_quality - 2.0 * clickbait) * jnp.where(colluding, 0.1, 1.0)
+    a = of.dwell * jnp.where(colluding, 0.1, 1.0)
     completion = jnp.where(clicked, draw(WATCH) ** (1.0 / jnp.clip(a, 0.05, 20.0)), 0.0)
     passive = -response.passive_s * jnp.log(draw(PASSIVE))
-    dwell_s = jnp.where(clicked, completion * duration_s, passive)
+    dwell_s = jnp.where(clicked, completion * of.duration_s, passive)
     valid = clicked & ((completion >= 0.5) | (dwell_s >= 30.0))
-    charm = jnp.exp(jnp.minimum(0.3 * log_quality, 1.0))
-    cheap = (price / response.price) ** -response.elasticity
     return Outcome(
         rate=rate,
         clicked=clicked,
         valid=valid,
         dwell_s=dwell_s,
         completion=completion,
-        shared=valid & (draw(SHARE) < response.share * charm),
-        value=jnp.where(valid & (draw(BUY) < response.purchase * charm * cheap), price, 0.0),
+        shared=valid & (draw(SHARE) < of.share),
+        value=jnp.where(valid & (draw(BUY) < of.buy), of.price, 0.0),
     )
 
 

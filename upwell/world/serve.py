@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 
 from upwell.agents import mind, user
 from upwell.agents.xp import hash_uniform, quantise
@@ -14,9 +17,10 @@ from upwell.world import catalogue, measure, ranker
 from upwell.world.arm import Arm, Batch, View, view_of
 from upwell.world.config import WorldConfig
 from upwell.world.heating import match_grants, seen, slow_tick
-from upwell.world.response import Outcome, log_appeal, openness, respond, satisfaction_after
-from upwell.world.state import HEATED, IMPRESSIONS, STATS, Array, Users, WorldState
+from upwell.world.response import Outcome, Traits, openness, respond, satisfaction_after, traits
+from upwell.world.state import Array, Users, WorldState
 
+T = TypeVar("T")
 WHETHER, WHICH = 601, 602
 MIND = mind.MindRules()
 HOLDOUT_SALT = 7_001
@@ -35,10 +39,37 @@ class Moment(NamedTuple):
     elapsed: Array  # f32, share of the day's traffic gone
 
 
+class Offer(NamedTuple):
+    """What an hour's requests are served from."""
+
+    ids: Array  # i32 [S, C], candidates
+    vectors: Array  # f32 [S, D, C], their embeddings
+    bias: Array  # f32 [M], the ranker's logits that hang on the content alone
+    facts: Array  # f32 [M, FACTS]
+
+
+FACTS = len(Traits._fields) + 6
+
+
+def facts(config: WorldConfig, state: WorldState) -> Array:
+    """What the world looks up of each content shown, side by side: one gather a tick instead of a dozen."""
+    contents = state.contents
+    age_days = state.day - contents.born_day
+    of = traits(
+        config, contents.log_quality, contents.clickbait, age_days, contents.duration_s, contents.price
+    )  # fmt: skip
+    ring = catalogue.in_ring(config, state.seed, contents)
+    rest = (age_days, ring, contents.generation, *(contents.tags[:, i] for i in range(3)))
+    return jnp.stack([jnp.asarray(x, jnp.float32) for x in (*of, *rest)], axis=-1)
+
+
 class Shown(NamedTuple):
     """A slate with what the world knows of each place, ``[S, R, K]`` unless shaped."""
 
     ids: Array  # i32
+    key: Array  # i32, id + generation * M: tells a content from a later one in its place
+    traits: Traits
+    ring: Array  # bool, of the colluding ring
     here: Array  # bool [S, R, 1], whether there is a request at all
     heated: Array  # bool
     explored: Array  # bool
@@ -47,6 +78,21 @@ class Shown(NamedTuple):
     embedding: Array  # f32 [S, R, K, D]
     satiety: Array  # f32 in [0, 1], similarity to what the user was lately shown
     recent: Array  # f32 [S, R, D], that memory, faded to now
+
+
+class Tally(NamedTuple):
+    """What is counted of impressions: flags ``[S, R, K]`` of each, or their sums."""
+
+    shown: Array
+    clicked: Array
+    valid: Array
+    shared: Array
+    heated: Array
+    heated_clicked: Array
+    heated_valid: Array
+    explored: Array
+    outside: Array  # heated or explored, on a user who engaged none of the content's tags lately
+    outside_valid: Array
 
 
 class Told(NamedTuple):
@@ -62,6 +108,16 @@ class Told(NamedTuple):
     picked: slate.Slate
 
 
+def worked_out(now: Array, make: Callable[[], T]) -> T:
+    """What ``make`` gives, worked out once and kept in memory; ``now`` must be true, and traced.
+
+    XLA on the CPU drops optimization barriers before it fuses, and then works out the noise ``[S, C]`` anew for each
+    of ``R`` requests, and an outcome for each that reads it. The border of a branch holds.
+    """
+    nothing = jax.eval_shape(make)
+    return lax.cond(now, make, lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), nothing))
+
+
 def rows(users: Users, index: Array) -> Users:
     """The users of a batch ``[S, R]``; their bitmaps stay where they are."""
     cells = jnp.arange(index.shape[0])[:, None]
@@ -73,25 +129,31 @@ def serve(
     arm: Arm,
     state: WorldState,
     counts: measure.DayCounts,
-    ids: Array,
-    bias: Array,
+    offer: Offer,
     moment: Moment,
 ) -> tuple[WorldState, measure.DayCounts, Told]:
-    """Serve one batch: ``ids`` i32 ``[S, C]`` are the candidates, ``bias`` f32 ``[M]`` the ranker's own logits.
+    """Serve one batch.
 
     Returns:
         what came of it, and how the slates came about (costs nothing where it is not used: XLA drops it).
     """
+    ids, bias = offer.ids, offer.bias
     view = view_of(config, state, moment.key)
     if arm.requests is not None:
         state = slow_tick(config, arm, state, view, moment.elapsed)
         view = view_of(config, state, moment.key)
     users = rows(state.users, moment.place)
-    users = users._replace(mind=mind.recover(jnp, users.mind, moment.now_h - users.visited_h, MIND))
-    similarity = jnp.einsum("srd,scd->src", users.profile, state.contents.embedding[ids])
-    noise, tried = ranker.serving_noise(config, state.seed, moment.key, ids)
+
+    def prepared() -> tuple[Array, Array, Array, Array]:
+        noise, tried = ranker.serving_noise(config, state.seed, moment.key, ids)
+        shows = users.interest * openness(config, users.discovered, users.curiosity)
+        return bias[ids] + noise, tried, shows, mind.recover(jnp, users.mind, moment.now_h - users.visited_h, MIND)
+
+    record, tried, shows, recovered = worked_out(state.day >= 0, prepared)
+    users = users._replace(mind=recovered)
+    similarity = jnp.einsum("srd,sdc->src", users.profile, offer.vectors)
     blocked = seen(state.users, moment.place, ids)
-    batch = Batch(users, moment.place, ids, similarity, bias[ids] + noise, blocked, tried)
+    batch = Batch(users, moment.place, ids, similarity, record, blocked, tried)
     user_id = jnp.arange(ids.shape[0])[:, None] * state.users.satisfaction.shape[1] + moment.place
     held_out = assign(jnp, user_id, HOLDOUT_SALT) < config.heating.holdout
     protected = ~guards.may_explore(state.day, users.created_day, config.heating.protection_days, held_out)
@@ -101,28 +163,45 @@ def serve(
         picked = slate.build(jnp, size=config.sizes.slate, **question._asdict())
     else:
         picked = arm.elsewhere.decide(view, batch, moment, question)
-    shown = look(config, state, users, picked, moment)
-    out = react(config, state, users, shown, user_id)
+    shown = look(config, state, offer, users, picked, moment)
+    out = worked_out(state.day >= 0, lambda: react(config, state, users, shows, shown, user_id))
     if arm.elsewhere is not None:
         arm.elsewhere.tell(view, moment, picked, out)
-    state, added = remember(config, state, users, shown, out, moment)
+    state, summed = remember(config, state, users, shown, out, moment)
 
     # The ledger learns what was delivered; the guards learn what it did to click rates.
     regulator = state.regulator
     if arm.match is not None:
-        delivered = jnp.round(added[:, HEATED]).astype(jnp.int32)
+        delivered = jnp.round(Tally(*summed.T).heated).astype(jnp.int32)
         regulator = regulator._replace(ledger=ledger.spend(jnp, regulator.ledger, delivered))
-    ones, held = jnp.broadcast_to(shown.here, shown.ids.shape), held_out[..., None]
+    # Sums over contents give those over requests: one product for all of them, and for those of new contents.
+    everything = jnp.stack([jnp.ones(summed.shape[0]), view.age_days < 3]) @ summed
+    total, new = Tally(*everything[0]), Tally(*everything[1])
+    held_clicks = (out.clicked.sum(-1) * held_out).sum()
+    held_impressions = config.sizes.slate * (moment.present & held_out).sum()
     regulator = regulator._replace(
-        hour_impressions=regulator.hour_impressions + ones.sum(),
-        hour_heated=regulator.hour_heated + shown.heated.sum(),
-        clicks=regulator.clicks + (out.clicked & ~held).sum(),
-        impressions=regulator.impressions + (ones & ~held).sum(),
-        held_clicks=regulator.held_clicks + (out.clicked & held).sum(),
-        held_impressions=regulator.held_impressions + (ones & held).sum(),
+        hour_impressions=regulator.hour_impressions + total.shown,
+        hour_heated=regulator.hour_heated + total.heated,
+        clicks=regulator.clicks + (total.clicked - held_clicks),
+        impressions=regulator.impressions + (total.shown - held_impressions),
+        held_clicks=regulator.held_clicks + held_clicks,
+        held_impressions=regulator.held_impressions + held_impressions,
     )
     counts = measure.count(
-        counts, moment.hour, moment.present, protected, ones, shown.heated, shown.explored, shown.age_days < 3, out
+        counts,
+        moment.hour,
+        impressions=total.shown,
+        clicks=total.clicked,
+        valid=total.valid,
+        shares=total.shared,
+        heated=total.heated,
+        explored=total.explored,
+        dwell_s=out.dwell_s.sum(),
+        gmv=out.value.sum(),
+        new_impressions=new.shown,
+        new_clicks=new.clicked,
+        requests=moment.present.sum(),
+        protected_explored=(shown.explored & protected[..., None]).sum(),
     )
     told = Told(view, batch, moment, user_id, held_out, protected, question, picked)
     return state._replace(regulator=regulator), counts, told
@@ -161,43 +240,45 @@ def ask(
     return slate.Question(ids, scores, batch.blocked, grants, slots, exploration)
 
 
-def look(config: WorldConfig, state: WorldState, users: Users, picked: slate.Slate, moment: Moment) -> Shown:
+def look(
+    config: WorldConfig, state: WorldState, offer: Offer, users: Users, picked: slate.Slate, moment: Moment
+) -> Shown:
     """What stands in each place of the slates, and how much of it the user has lately had."""
-    contents, here = state.contents, moment.present[..., None]
+    here = moment.present[..., None]
     forgotten = 2.0 ** (-(moment.now_h - users.visited_h) / config.response.satiation_half_life_h)
     recent = users.recent * forgotten[..., None]
-    embedding = contents.embedding[picked.ids]
+    embedding = state.contents.embedding[picked.ids]
+    *of, age_days, ring, generation, first, second, third = jnp.moveaxis(offer.facts[picked.ids], -1, 0)
     return Shown(
         ids=picked.ids,
+        key=picked.ids + generation.astype(jnp.int32) * config.sizes.contents,
+        traits=Traits(*of),
+        ring=ring > 0,
         here=here,
         heated=(picked.kind == slate.HEATED) & here,
         explored=(picked.kind == slate.EXPLORED) & here,
-        age_days=state.day - contents.born_day[picked.ids],
-        tags=contents.tags[picked.ids],
+        age_days=age_days,
+        tags=jnp.stack([first, second, third], axis=-1).astype(jnp.int32),
         embedding=embedding,
         satiety=jnp.clip(jnp.einsum("srkd,srd->srk", embedding, recent), 0.0, 1.0),
         recent=recent,
     )
 
 
-def react(config: WorldConfig, state: WorldState, users: Users, shown: Shown, user_id: Array) -> Outcome:
-    """The users' responses; nothing where there is no request."""
-    contents, ids = state.contents, shown.ids
-    shows = users.interest * openness(config, users.discovered, users.curiosity)
-    flat = shown.tags.reshape(*ids.shape[:2], -1)
-    interest = jnp.take_along_axis(shows, flat, axis=-1).reshape(shown.tags.shape).max(-1)
-    clickbait, log_quality = contents.clickbait[ids], contents.log_quality[ids]
+def react(config: WorldConfig, state: WorldState, users: Users, shows: Array, shown: Shown, user_id: Array) -> Outcome:
+    """The users' responses, given the interests that show ``[S, R, T]``; nothing where there is no request."""
+    flat = shown.tags.reshape(*shown.ids.shape[:2], -1)
+    shows = jnp.take_along_axis(shows, flat, axis=-1, mode="promise_in_bounds").reshape(shown.tags.shape)
+    # Three slices: a reduction of so short an axis is many times slower.
+    interest = jnp.maximum(jnp.maximum(shows[..., 0], shows[..., 1]), shows[..., 2])
     log_rate = (
-        log_appeal(config, log_quality, clickbait, shown.age_days)
+        shown.traits.appeal
         + jnp.log(interest + 1e-6)
         - config.response.position * jnp.arange(config.sizes.slate)
         - config.response.satiation * shown.satiety
     )
-    ring = users.ring[..., None] & catalogue.in_ring(config, state.seed, contents)[ids]
-    out = respond(
-        config, state.seed, user_id[..., None], ids + contents.generation[ids] * config.sizes.contents, state.day,
-        log_rate, log_quality, clickbait, contents.duration_s[ids], contents.price[ids], ring,
-    )  # fmt: skip
+    ring = users.ring[..., None] & shown.ring
+    out = respond(config, state.seed, user_id[..., None], shown.key, state.day, log_rate, shown.traits, ring)
     here = shown.here
     return Outcome(
         rate=out.rate,
@@ -213,45 +294,50 @@ def react(config: WorldConfig, state: WorldState, users: Users, shown: Shown, us
 def remember(
     config: WorldConfig, state: WorldState, users: Users, shown: Shown, out: Outcome, moment: Moment
 ) -> tuple[WorldState, Array]:
-    """Write the outcomes into contents' counts ``[M, STATS]`` (also returned) and into the users' rows."""
+    """Write the outcomes into contents' counts and into the users' rows. Also returns the ``Tally`` ``[M, 10]``."""
     contents, ids, here = state.contents, shown.ids, shown.here
     clicked, valid, heated, day = out.clicked, out.valid, shown.heated, state.day
     ones = jnp.broadcast_to(here, ids.shape)
     flat_tags = shown.tags.reshape(*ids.shape[:2], -1)
     lately = jnp.take_along_axis(users.last_valid_day, flat_tags, axis=-1) > (day - OUTSIDE_DAYS).astype(jnp.int16)
     outside = (heated | shown.explored) & ~lately.reshape(shown.tags.shape).any(-1)
+    flags = Tally(
+        ones, clicked, valid, out.shared, heated, heated & clicked, heated & valid, shown.explored, outside,
+        outside & valid,
+    )  # fmt: skip
+    width = len(Tally._fields)
+    columns = jnp.stack(flags, axis=-1).astype(jnp.float32).reshape(-1, width)
+    summed = jnp.zeros((config.sizes.contents, width), jnp.float32).at[ids.reshape(-1)].add(columns)
+    of = Tally(*summed.T)
     # In the order of state.py's columns.
-    columns = jnp.stack(
-        [
-            ones, clicked, valid, out.shared, heated, heated & clicked, heated & valid, ones & ~heated, ones,
-            ones, clicked, clicked, outside, outside & valid,
-        ],
-        axis=-1,
-    ).astype(jnp.float32)  # fmt: skip
-    added = jnp.zeros((config.sizes.contents, STATS), jnp.float32).at[ids.reshape(-1)].add(columns.reshape(-1, STATS))
+    added = (
+        of.shown, of.clicked, of.valid, of.shared, of.heated, of.heated_clicked, of.heated_valid,
+        of.shown - of.heated, of.shown, of.shown, of.clicked, of.clicked, of.outside, of.outside_valid,
+    )  # fmt: skip
     contents = contents._replace(
-        stats=contents.stats + added,
-        first3=contents.first3 + added[:, IMPRESSIONS] * (day - contents.born_day < 3),
+        stats=contents.stats + jnp.stack(added, axis=-1),
+        first3=contents.first3 + of.shown * (day - contents.born_day < 3),
     )
 
     clicks = clicked.sum(-1).astype(jnp.float32)
-    # The profile moves towards the mean embedding of what was clicked.
-    rate = (config.ranker.learning * config.ranker.feedback * clicked)[..., None]
-    towards = user.taste_step(users.profile[:, :, None, :], shown.embedding, rate).sum(2)
+    # The profile moves towards the mean embedding of what was clicked; one product sums that and the whole slate.
+    which = jnp.stack([jnp.ones(clicked.shape), clicked.astype(jnp.float32)], axis=2)
+    total, liked = jnp.moveaxis(jnp.einsum("srjk,srkd->srjd", which, shown.embedding), 2, 0)
+    rate = (config.ranker.learning * config.ranker.feedback * (clicks > 0))[..., None]
+    towards = user.taste_step(users.profile, liked / jnp.maximum(clicks, 1.0)[..., None], rate)
     # One scatter for both: 1 where a tag was met, 2 where a valid view engaged it.
     row, place = jnp.arange(ids.shape[0])[:, None, None], jnp.arange(ids.shape[1])[None, :, None]
     what = jnp.repeat(1 + valid.astype(jnp.int8), 3, axis=-1)
     met = jnp.zeros(users.interest.shape, jnp.int8).at[row, place, flat_tags].max(what)
     today = day.astype(jnp.int16)
-    # The last valid view of the slate joins the history; its generation tells it from a later content in its place.
-    viewed = jnp.where(valid, ids + contents.generation[ids] * config.sizes.contents, -1)
-    newest = jnp.take_along_axis(viewed, (ids.shape[-1] - 1 - jnp.argmax(valid[..., ::-1], -1))[..., None], -1)
+    # The last valid view of the slate joins the history.
+    newest = jnp.take_along_axis(shown.key, (ids.shape[-1] - 1 - jnp.argmax(valid[..., ::-1], -1))[..., None], -1)
     history = jnp.concatenate([newest, users.history[..., :-1]], axis=-1)
     changed = users._replace(
         discovered=users.discovered + config.interest.discovery * (met == 2) * (1.0 - users.discovered),
         satisfaction=satisfaction_after(config, users.satisfaction, out, shown.satiety),
-        recent=shown.recent + config.response.satiation_step * (shown.embedding - shown.recent[:, :, None, :]).sum(2),
-        profile=users.profile + towards / jnp.maximum(clicks, 1.0)[..., None],
+        recent=shown.recent + config.response.satiation_step * (total - config.sizes.slate * shown.recent),
+        profile=users.profile + towards,
         last_valid_day=jnp.where(met == 2, today, users.last_valid_day),
         requests=users.requests + jnp.int16(1),
         met_at=jnp.where(met > 0, users.requests[..., None] + jnp.int16(1), users.met_at),
@@ -268,7 +354,7 @@ def remember(
         expected=user.expected_after(users.expected, clicks, config.sizes.slate),
         visited_h=jnp.broadcast_to(moment.now_h, clicks.shape),
     )
-    return state._replace(users=write_back(state.users, changed, moment, ids), contents=contents), added
+    return state._replace(users=write_back(state.users, changed, moment, ids), contents=contents), summed
 
 
 TOUCHED = (

@@ -23,7 +23,7 @@ from upwell.world import catalogue, measure, population, ranker
 from upwell.world.arm import RAW, Arm, view_of
 from upwell.world.config import Sizes, WorldConfig
 from upwell.world.heating import pool_today
-from upwell.world.serve import Moment, serve
+from upwell.world.serve import FACTS, Moment, Offer, facts, serve
 from upwell.world.state import CLICKS, IMPRESSIONS, Array, WorldState
 
 
@@ -60,8 +60,8 @@ class Day(NamedTuple):
 
     state: WorldState
     counts: measure.DayCounts
-    ids: Array  # i32 [S, C], this hour's candidates
-    bias: Array  # f32 [M], the ranker's logits that hang on the content alone
+    offer: Offer
+    gone: Array  # f32 [25], share of the traffic gone at each full hour
     hour: Array
     tick: Array  # i32, ticks gone
     ticks: Array  # i32, ticks of this day
@@ -95,11 +95,17 @@ def start_day(config: WorldConfig, arm: Arm, state: WorldState) -> Day:
         state = state._replace(arm=arm.morning(view_of(config, state, (day * 4096).astype(jnp.uint32))))
     active = population.active_today(config, seed, day, state.users)
     queue, length = population.visit_queue(config, seed, day, state.users, active)
+    count = min(sizes.candidates, sizes.contents)
     return Day(
         state=state,
         counts=measure.no_counts(),
-        ids=jnp.zeros((queue.shape[0], min(sizes.candidates, sizes.contents)), jnp.int32),
-        bias=jnp.zeros(sizes.contents),
+        offer=Offer(
+            ids=jnp.zeros((queue.shape[0], count), jnp.int32),
+            vectors=jnp.zeros((queue.shape[0], sizes.dims, count)),
+            bias=jnp.zeros(sizes.contents),
+            facts=jnp.zeros((sizes.contents, FACTS)),
+        ),
+        gone=population.gone_by_hour(config),
         hour=jnp.int32(-1),
         tick=jnp.int32(0),
         ticks=jnp.maximum(jnp.ceil(length.max() / batch_size(sizes)).astype(jnp.int32), 1),
@@ -114,22 +120,39 @@ def run_until(config: WorldConfig, arm: Arm, day: Day, until_h: Array) -> Day:
     config = today(config, day.state.day)
 
     def coming(day: Day) -> Array:
-        return (day.tick < day.ticks) & (population.clock_h(config, day.tick / day.ticks) < until_h)
+        return (day.tick < day.ticks) & (now_h(day) < until_h)
 
     def one(day: Day) -> Day:
-        day, moment = next_tick(config, arm, day)
-        state, counts, _ = serve(config, arm, day.state, day.counts, day.ids, day.bias, moment)
+        moment = next_tick(config, day)
+        state, counts, _ = serve(config, arm, day.state, day.counts, day.offer, moment)
         return day._replace(state=state, counts=counts, tick=day.tick + 1)
 
-    return lax.while_loop(coming, one, day)
+    # An hour's ticks are a loop of their own: what they are served from then stays in its place.
+    def hour_long(day: Day) -> Day:
+        return lax.while_loop(lambda d: coming(d) & (hour_of(d) == d.hour), one, at_its_hour(config, arm, day))
+
+    return lax.while_loop(coming, hour_long, day)
 
 
-def next_tick(config: WorldConfig, arm: Arm, day: Day) -> tuple[Day, Moment]:
-    """Who asks in the tick that comes; where a new hour begins with it, the hour's candidates are there."""
-    size, elapsed = batch_size(config.sizes), day.tick / day.ticks
-    now_h = population.clock_h(config, elapsed)
-    hour = now_h.astype(jnp.int32)
-    day = lax.cond(hour != day.hour, lambda d: new_hour(config, arm, d, hour), lambda d: d, day)
+def now_h(day: Day) -> Array:
+    """Clock time of the tick that comes."""
+    return population.at_clock(day.gone, day.tick / day.ticks)
+
+
+def hour_of(day: Day) -> Array:
+    """Clock hour of the tick that comes."""
+    return now_h(day).astype(jnp.int32)
+
+
+def at_its_hour(config: WorldConfig, arm: Arm, day: Day) -> Day:
+    """The day with the candidates of the coming tick's hour: where a new hour begins with it, new ones."""
+    hour = hour_of(day)
+    return lax.cond(hour != day.hour, lambda d: new_hour(config, arm, d, hour), lambda d: d, day)
+
+
+def next_tick(config: WorldConfig, day: Day) -> Moment:
+    """Who asks in the tick that comes."""
+    size = batch_size(config.sizes)
     first = (day.length * day.tick) // day.ticks
     last = (day.length * (day.tick + 1)) // day.ticks
     at = first[:, None] + jnp.arange(size)
@@ -138,13 +161,13 @@ def next_tick(config: WorldConfig, arm: Arm, day: Day) -> tuple[Day, Moment]:
     # Nobody is served twice in a batch: of two requests that fall together the later is lost.
     cells, order = jnp.arange(day.queue.shape[0])[:, None], jnp.broadcast_to(jnp.arange(size), at.shape)
     earliest = jnp.full(day.active.shape, size).at[cells, place].min(jnp.where(present, order, size))
-    return day, Moment(
+    return Moment(
         place=place,
         present=present & (earliest[cells, place] == order),
         key=(day.state.day * 4096 + day.tick).astype(jnp.uint32),
-        hour=hour,
-        now_h=24.0 * day.state.day + now_h,
-        elapsed=elapsed,
+        hour=hour_of(day),
+        now_h=24.0 * day.state.day + now_h(day),
+        elapsed=day.tick / day.ticks,
     )
 
 
@@ -156,7 +179,7 @@ def new_hour(config: WorldConfig, arm: Arm, day: Day, hour: Array) -> Day:
     if arm.bias is None:
         # The ranker is trained at night: its picture of the contents is this morning's all day.
         own = ranker.popularity(config, state.scale, state.platform_ctr, state.day, state.contents)
-        bias = jnp.where(hour == 0, own, day.bias)
+        bias = jnp.where(hour == 0, own, day.offer.bias)
     else:
         bias = arm.bias(view)
     score = (
@@ -181,7 +204,8 @@ def new_hour(config: WorldConfig, arm: Arm, day: Day, hour: Array) -> Day:
     )
     opens = (24 * state.day + hour) % jnp.maximum(config.ranker.no_repeat_h, 1.0).astype(jnp.int32) == 0
     users = state.users._replace(seen=jnp.where(opens, jnp.uint32(0), state.users.seen))
-    return day._replace(state=state._replace(regulator=regulator, users=users), ids=ids, bias=bias, hour=hour)
+    offer = Offer(ids, state.contents.embedding[ids].swapaxes(1, 2), bias, facts(config, state))
+    return day._replace(state=state._replace(regulator=regulator, users=users), offer=offer, hour=hour)
 
 
 def finish_day(config: WorldConfig, day: Day) -> tuple[WorldState, dict[str, Array]]:
