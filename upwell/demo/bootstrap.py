@@ -81,7 +81,11 @@ def write(store: Store, config: WorldConfig, state: WorldState) -> None:
             batch.put("content", content.id, msgspec.json.encode(content))
             counted = state.contents.stats[place]
             columns = {"impressions": IMPRESSIONS, "clicks": CLICKS, "valid": VALID, "shares": SHARES}
-            batch.add("content", content.id, {name: int(counted[i]) for name, i in columns.items() if counted[i]})
+            batch.add(
+                "content",
+                content.id,
+                {name: round(float(counted[i])) for name, i in columns.items() if counted[i] >= 0.5},
+            )
         store.write(batch)
     users = state.users
     segments, places = users.satisfaction.shape
