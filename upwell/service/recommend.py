@@ -148,8 +148,13 @@ def decide(
         )
         places = len(slate.heated_places(size))
         want = np.where(held_out | ~any_held, 0, places)
-        left = guards.heated_slots_left(np, window.impressions, window.heated, least.sum(), settings.cap)
-        slots = guards.within_window(np, want[:, None], left)
+        # In the order of the batch, so that the cap holds after every single one of its slates.
+        left = guards.heated_slots_left(np, window.impressions, window.heated, np.cumsum(least), settings.cap)
+        slots = np.zeros((count, 1), np.int32)
+        used = 0
+        for b, (wanted, most) in enumerate(zip(want.tolist(), left.tolist(), strict=True)):
+            slots[b] = min(wanted, max(most - used, 0))
+            used += int(slots[b, 0])
         # Who holds no grant takes no part of what the cap leaves, and was not kept from heating by it either.
         slots = np.where((held_out | any_held)[:, None], slots, places)
         question = question._replace(grants=held, slots=slots, exploration=exploration)
