@@ -205,6 +205,21 @@ def test_repeats_are_not_heated_either():
     assert len(heated) == len(set(heated)) > 5
 
 
+def test_repeats_are_not_tried_out_either():
+    live = server(5, holdout=0.0)
+    row = live.users.rows.at["u3"]
+    live.users.record["created_ms"][row] = 0
+    live.users.record["mind"][row] = (0.0, 1.0, 1.0, 1.0)
+    explored = 0
+    for number in range(8):
+        ids = [f"c{n}" for n in range(120)]
+        before = live.users.record["ring"][row].tolist()
+        (line,) = shown(live, [request("u3", ids, size=10)], NOW + number * 60_000)
+        explored += sum(p.kind == slate.EXPLORED for p in line.places)
+        assert not {key_of(p.id) & 0xFFFF for p in line.places} & {short for short in before if short}
+    assert explored > 8
+
+
 def test_a_new_window_forgets_what_was_shown():
     live = server(5)
     live.users.held_out[:] = True
@@ -400,6 +415,32 @@ def test_the_chance_a_content_is_owed_is_told_from_a_grant():
     assert codes == {True: {"heated:chance"}, False: {"heated:grant"}}
 
 
+def test_grants_reach_only_users_whom_they_suit():
+    """The gate lets anyone in while a content is unknown, but nobody whose taste is the opposite."""
+    live = server(9, segments=1, holdout=0.0, left=10**6)
+    taste = live.users.record["profile"][live.users.rows.at["u1"]].astype(np.float32)
+    heated = []
+    for sign in (1.0, -1.0):
+        live.contents.embedding[1:] = sign * taste
+        got = decided(live, [asked(live, request("u1", [f"stranger{n}" for n in range(30)]), "d")], 10)
+        heated.append(int((got.picked.kind == slate.HEATED).sum()))
+    assert heated == [2, 0]
+
+
+def test_the_cap_is_of_the_hour_on_the_clock():
+    """What an earlier hour left unheated is not made up for."""
+    live = server(8, left=10**9, holdout=0.0)
+    ids = [f"stranger{n}" for n in range(30)]
+    live.contents.left[:] = 0
+    for n in range(60):
+        shown(live, [request(f"u{n}", ids, size=5)], NOW)
+    live.contents.left[:] = 10**9
+    hour = NOW - NOW % HOUR_MS + HOUR_MS
+    kinds = [shown(live, [request(f"u{n}", ids, size=1)], hour)[0].places[0].kind for n in range(6)]
+    assert kinds[:4] == [slate.ORGANIC] * 4
+    assert slate.HEATED in kinds
+
+
 # ---- why
 
 
@@ -499,6 +540,23 @@ def test_a_regulator_that_fails_leaves_the_rankers_order():
     assert [p.id for p in line.places] == ids[:5]
     assert line.why == "regulator_failed"
     assert live.failures["regulator"] == 1
+
+
+def test_a_failure_halfway_leaves_one_line_a_request(monkeypatch):
+    live = server(12)
+    remember, failed = live._remember, []
+
+    def fails_once(line, body):
+        if len(live.outbox) == 2 and not failed:
+            failed.append(line)
+            raise RuntimeError("halfway")
+        remember(line, body)
+
+    monkeypatch.setattr(live, "_remember", fails_once)
+    lines = shown(live, [request(f"u{u}", ["c1", "c2", "c3"], size=2) for u in range(3)])
+    assert failed
+    assert [line.why for line in lines] == ["regulator_failed"] * 3
+    assert [wire.logged_decoder.decode(body) for _, _, body in live.outbox] == lines
 
 
 def test_the_shadow_decides_and_shows_the_rankers_order():

@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     chance: float = Field(50.0, gt=0.0, description="heated impressions that count as one chance, times scale")
     first_ask: float = Field(1_000.0, gt=0.0, description="impressions that a first budget buys, times scale")
     budget: float = Field(100.0, ge=0.0, le=100_000.0, description="a content's own budget at birth, coins")
-    no_repeat_h: float = Field(12.0, gt=0.0, description="window in which nothing is shown to a user twice, hours")
+    no_repeat_h: float = Field(12.0, ge=0.001, description="window in which nothing is shown to a user twice, hours")
     fit_weight: float = Field(16.5, gt=0.0, description="logits of a unit of cosine in the race for heated places")
     daily_impressions: float = Field(100_000.0, gt=0.0, description="impressions a day, until a day has been counted")
     live_contents: float = Field(10_000.0, gt=0.0, description="live contents, by which `scale` is set with the above")
