@@ -297,12 +297,12 @@ class Live:
             batch.put("decision", f"{decision}{OUTCOME}", records.outcome_encoder.encode(outcome), user_id)
         self._touched.clear()
         # A store takes no larger steps than this; whoever sends so much at once gets the rest counted with the next.
-        new = np.clip(self.contents.unsaved, -DELTA_MAX, DELTA_MAX)
-        for row in np.flatnonzero(new.any(-1)).tolist():
-            deltas = new[row]
+        rows = np.flatnonzero(self.contents.unsaved.any(-1))
+        new = np.clip(self.contents.unsaved[rows], -DELTA_MAX, DELTA_MAX)
+        for row, deltas in zip(rows.tolist(), new, strict=True):
             fields = {name: int(n) for name, n in zip(COUNTS, deltas, strict=True) if n}
             batch.add("content", self.contents.rows.names[row], fields)
-        self.contents.unsaved -= new
+        self.contents.unsaved[rows] -= new
         for id, counted in self.platform.items():
             batch.add("meta", id, dict(counted))
         self.platform.clear()
