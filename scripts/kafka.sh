@@ -11,29 +11,11 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-cache=${UPWELL_CACHE:-$HOME/.cache/upwell}
+. "$here/common.sh"
+options "$@"
 version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/kafka/pom.xml")
 jars=$cache/kafka-$version
 heap=${UPWELL_KAFKA_HEAP:-512m}
-port= data=$cache/kafka-data only_install=
-
-fail() { echo "kafka.sh: $*" >&2; exit 1; }
-
-while [ $# -gt 0 ]; do
-  case $1 in
-    --port) port=${2:?--port needs a number}; shift 2 ;;
-    --data) data=${2:?--data needs a folder}; shift 2 ;;
-    --install) only_install=yes; shift ;;
-    -h|--help) sed -n '2,/^set /s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) echo "kafka.sh: unknown option $1: see --help" >&2; exit 2 ;;
-  esac
-done
-
-need() { # need PROGRAM DEBIAN-PACKAGE
-  command -v "$1" >/dev/null && return
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "$1 is missing: apt-get install $2"
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2"; } >&2
-}
 
 fetch_jars() { # whole or not at all: they appear by one rename
   [ -d "$jars" ] && return
@@ -43,16 +25,6 @@ fetch_jars() { # whole or not at all: they appear by one rename
   mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$fresh" >&2 ||
     { rm -rf "$fresh"; fail "Maven could not fetch Kafka $version"; }
   mv "$fresh" "$jars"
-}
-
-closed() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
-free_port() {
-  local try
-  while :; do
-    try=$((20000 + RANDOM % 10000))
-    closed "$try" && { echo "$try"; return; }
-  done
 }
 
 answers() { # an ApiVersions request gets an answer

@@ -10,39 +10,16 @@
 # UPWELL_REDIS_PASSWORD asks for that password.
 set -euo pipefail
 
-cache=${UPWELL_CACHE:-$HOME/.cache/upwell}
-port= data=$cache/redis-data only_install=
-
-fail() { echo "redis.sh: $*" >&2; exit 1; }
-
-while [ $# -gt 0 ]; do
-  case $1 in
-    --port) port=${2:?--port needs a number}; shift 2 ;;
-    --data) data=${2:?--data needs a folder}; shift 2 ;;
-    --install) only_install=yes; shift ;;
-    -h|--help) sed -n '2,/^set /s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) echo "redis.sh: unknown option $1: see --help" >&2; exit 2 ;;
-  esac
-done
+. "$(dirname "$0")/common.sh"
+options "$@"
 
 install() { # the package would start a server of its own on port 6379: policy-rc.d keeps it from that
   command -v redis-server >/dev/null && return
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "redis-server is missing: apt-get install redis-server"
+  may_install redis-server redis-server
   local policy=/usr/sbin/policy-rc.d
   if [ -e "$policy" ]; then policy=; else printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod +x "$policy"; fi
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server; } >&2 ||
-    { rm -f $policy; fail "apt-get could not install redis-server"; }
+  apt_install redis-server || { rm -f $policy; fail "apt-get could not install redis-server"; }
   rm -f $policy
-}
-
-closed() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
-free_port() {
-  local try
-  while :; do
-    try=$((20000 + RANDOM % 10000))
-    closed "$try" && { echo "$try"; return; }
-  done
 }
 
 mkdir -p "$cache"

@@ -1,4 +1,3 @@
 """Fixtures of all tests."""
 
-from kafka_server import kafka_server  # noqa: F401
-from servers import redis_server  # noqa: F401
+from servers import kafka_server, redis_server  # noqa: F401

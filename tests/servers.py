@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -59,10 +61,29 @@ def need(name: str) -> None:
         pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory):
-    """A Redis for this worker alone. ``redis://{redis_server.address}/0``; flush it, or use keys of your own."""
-    need("redis")
-    server = Server("redis", tmp_path_factory.mktemp("redis") / "data")
+def flushed(server: Server) -> str:
+    """The URL of an emptied Redis."""
+    url = f"redis://{server.address}/0"
+    with Redis.from_url(url) as client:
+        client.flushall()
+    return url
+
+
+def of_this_worker(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for this test worker alone."""
+    need(name)
+    server = Server(name, tmp_path_factory.mktemp(name) / "data")
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory):
+    """``redis://{redis_server.address}/0``; flush it, or use keys of your own."""
+    yield from of_this_worker("redis", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory):
+    """``kafka://{kafka_server.address}``."""
+    yield from of_this_worker("kafka", tmp_path_factory)

@@ -26,7 +26,8 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from upwell.model import Candidate, Content, Interaction, Request, User
+from upwell import model
+from upwell.model import Candidate, Content, Interaction, Request, Taken, User
 
 T = TypeVar("T")
 TRIES = 4
@@ -43,27 +44,9 @@ class UpwellRefused(Exception):
         self.status, self.code, self.field = status, code, field
 
 
-class Item(msgspec.Struct, frozen=True):
-    """One place of a slate."""
+class Answer(model.Answer, frozen=True):
+    """A slate, and whom it is for."""
 
-    id: str
-    position: int
-    heated: bool
-    explored: bool
-    propensity: float
-    reasons: tuple[str, ...]
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """A slate, and who decided it. ``degraded``: a step below the arm did, and ``why`` says for what reason."""
-
-    decision_id: str
-    items: tuple[Item, ...]
-    arm: str
-    policy_version: str
-    weights_version: str
-    degraded: bool
-    why: str | None = None
     user_id: str = ""
 
     def ids(self) -> list[str]:
@@ -79,22 +62,6 @@ class Answer(msgspec.Struct, frozen=True):
     def click(self, content_id: str, **what: Any) -> Interaction:
         """A click."""
         return self.event(content_id, kind="click", clicked=True, **what)
-
-
-class Rejection(msgspec.Struct, frozen=True):
-    """An event that was not taken."""
-
-    index: int
-    code: str
-    message: str
-
-
-class Taken(msgspec.Struct, frozen=True):
-    """What became of a call's events."""
-
-    accepted: int
-    duplicates: int
-    rejected: tuple[Rejection, ...]
 
 
 class Wire(NamedTuple):

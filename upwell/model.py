@@ -110,6 +110,45 @@ class Item(Record, frozen=True, kw_only=True):
     contributions: dict[str, float] = field(default_factory=dict[str, float])
 
 
+class Shown(Struct, frozen=True):
+    """One place of an answer: a decision's item as callers see it."""
+
+    id: str
+    position: int
+    heated: bool
+    explored: bool
+    propensity: float
+    reasons: tuple[str, ...]
+
+
+class Answer(Struct, frozen=True):
+    """The answer to a request. ``degraded``: a step below the arm gave it, and ``why`` says for what reason, a code."""
+
+    decision_id: str
+    items: tuple[Shown, ...]
+    arm: str
+    policy_version: str
+    weights_version: str
+    degraded: bool
+    why: str | None = None
+
+
+class Rejected(Struct, frozen=True):
+    """An event that was not taken, by its place in the call."""
+
+    index: int
+    code: str
+    message: str
+
+
+class Taken(Struct, frozen=True):
+    """What became of a call's events."""
+
+    accepted: int
+    duplicates: int
+    rejected: tuple[Rejected, ...]
+
+
 class Weights(Record, frozen=True, kw_only=True):
     """Reward weights of a goal; only their ratios count."""
 

@@ -10,10 +10,9 @@ import pytest
 from upwell.bench import fleet, ingest, serve, traffic
 from upwell.bench.figures import parsed
 from upwell.errors import BadRequest
-from upwell.model import Request
-from upwell.service.wire import Answer, Item
+from upwell.model import Answer, Request, Shown
 
-ANSWER = Answer("d1", [Item(f"c{n}", n, False, False, 1.0, ()) for n in range(10)], "rules", "1", "0", False)
+ANSWER = Answer("d1", [Shown(f"c{n}", n, False, False, 1.0, ()) for n in range(10)], "rules", "1", "0", False)
 
 
 def test_figures_without_labels_are_read():

@@ -82,7 +82,7 @@ def request(user: str, ids, scores=None, size: int = 10, **given) -> Request:
 
 def asked(live: Live, wanted: Request, decision: str, now_ms: int = NOW) -> Asked:
     row = row_of(live, wanted.user_id, now_ms)
-    return recommend.prepare(live.settings, live.contents, wanted, key_of(decision), row)
+    return recommend.prepare(live.contents, wanted, key_of(decision), row)
 
 
 def decided(live: Live, batch: list[Asked], size: int, now_ms: int = NOW, window=None) -> recommend.Decided:

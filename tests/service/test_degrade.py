@@ -83,7 +83,7 @@ def test_without_the_store_the_log_keeps_what_comes(tmp_path):
         store = Weak(space)
         async with node_on(tmp_path, store) as node:
             first = await node.recommend(ASK)
-            await node.flush()
+            await node.saver.flush()
             store.down = True
             second = await node.recommend(ASK)
             assert not second.degraded  # everybody is in memory, and the log has it
@@ -91,7 +91,7 @@ def test_without_the_store_the_log_keeps_what_comes(tmp_path):
             assert taken.accepted == 2
             await asyncio.sleep(0.2)
             assert node.store_down
-            assert node.unsaved_s() > 0
+            assert node.saver.unsaved_s() > 0
             with pytest.raises(Refused) as told:
                 await node.decision(second.decision_id)
             assert (told.value.status, told.value.code) == (429, "store_down")
@@ -153,7 +153,7 @@ def test_a_full_log_is_told_and_empties(tmp_path):
             await asyncio.sleep(0.3)
             assert not (await node.recommend(ASK)).degraded
             assert (await node.interactions(body(click(logged[0], "again")))).accepted == 1
-            await node.flush()
+            await node.saver.flush()
             assert len(MemoryStore(space).tail("history", "u", 1_000)) == taken + 1
 
     asyncio.run(run())

@@ -47,6 +47,8 @@ class InProcess:
         self._life = self.app.router.lifespan_context(self.app)
         self.wait(self._life.__aenter__())
         self.node: Node = self.app.state.node
+        for loop in self.node._loops:
+            self.loop.call_soon_threadsafe(loop.cancel)  # contents that expire while cases run are no refusal's doing
         for name in "abc":
             self.wait(self.node.put_content(Content(id=name, creator_id="m", published_at=NOW_MS)))
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://127.0.0.1")
@@ -69,7 +71,7 @@ class InProcess:
 
     def state(self) -> tuple:
         """What a refused request may not change; all that is new is saved first."""
-        self.wait(self.node.flush())
+        self.wait(self.node.saver.flush())
         live = self.node.live
         return self.writes, live.mode, dict(live.offsets), sorted(live.users.rows.at), sorted(live.contents.rows.at)
 

@@ -1,18 +1,10 @@
 """Every test that takes ``opens`` runs against every store."""
 
 import pytest
-from redis import Redis
+from servers import flushed
 
 from upwell.state import open_store
 from upwell.state.memory import MemoryStore, Space
-
-
-def flushed(server) -> str:
-    """The URL of an emptied server."""
-    url = f"redis://{server.address}/0"
-    with Redis.from_url(url) as client:
-        client.flushall()
-    return url
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])

@@ -7,9 +7,8 @@ import time
 import traceback
 
 import pytest
-from conftest import flushed
 from redis import Redis
-from servers import Server, need
+from servers import Server, flushed, need
 
 from upwell.errors import BadRequest
 from upwell.state import EVERYTHING, Batch, StoreDown, open_store

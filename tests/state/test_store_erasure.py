@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import flushed
 from redis import Redis
+from servers import flushed
 
 from upwell.state import Batch, open_store
 from upwell.state import sqlite as sqlite_store

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from upwell.events.port import DECISIONS, INTERACTIONS, Entry
-from upwell.model import Content, Interaction
+from upwell.model import Interaction
 from upwell.regulator import slate
 from upwell.service import apply, records, wire
 from upwell.service.live import Live, organic_key
@@ -18,7 +18,6 @@ from upwell.service.settings import Settings
 from upwell.state.memory import MemoryStore
 from upwell.state.port import Store, pages
 
-content_decoder = msgspec.json.Decoder(Content)
 AT_ONCE = 2_000
 
 
@@ -106,7 +105,7 @@ def replayed(settings: Settings, contents: dict[str, bytes], entries: Sequence[E
     """The log folded from its beginning in one go, as by a service that was never interrupted; and its decisions."""
     live, store = Live(settings, "replay"), MemoryStore()
     for body in contents.values():
-        live.add_content(content_decoder.decode(body), {})
+        live.add_content(wire.content_decoder.decode(body), {})
     folded = sorted((e for e in entries if e.topic in (DECISIONS, INTERACTIONS)), key=lambda entry: entry.ts_ms)
     for begin in range(0, len(folded), AT_ONCE):
         apply.fold(store, live, folded[begin : begin + AT_ONCE])

@@ -25,12 +25,26 @@ def free_port() -> int:
         return bound.getsockname()[1]
 
 
-class Backend:
+class Process:
+    """A process of ours. It is started by who inherits this."""
+
+    _process: subprocess.Popen[bytes]
+
+    def kill(self) -> bool:
+        self._process.kill()
+        self._process.wait()
+        return True
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(PATIENCE_S)
+
+
+class Backend(Process):
     """Redis or a broker, by the script that people use; started again on the same folder and port."""
 
     def __init__(self, name: str, data: Path) -> None:
         self.name, self._data, self.address = name, data, ""
-        self._process: subprocess.Popen[bytes]
         self.start()
 
     def start(self) -> None:
@@ -45,17 +59,8 @@ class Backend:
             raise UpwellError(f"{self.name} did not start: {self._data.with_suffix('.errors').read_text()}")
         self.address = said[1]
 
-    def kill(self) -> bool:
-        self._process.kill()
-        self._process.wait()
-        return True
 
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-
-class Service:
+class Service(Process):
     """``upwell serve`` on a folder and a port that stay the same."""
 
     def __init__(self, config: Path, log: Path) -> None:
@@ -63,7 +68,6 @@ class Service:
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = [sys.executable, "-c", SERVE, "serve", "--config", str(config), "--port", str(self.port)]
         self._log = log
-        self._process: subprocess.Popen[bytes]
 
     def start(self) -> None:
         with self._log.open("ab") as log:
@@ -82,15 +86,6 @@ class Service:
                 break
             time.sleep(0.05)
         raise UpwellError(f"the service is not ready: {self._log} says why")
-
-    def kill(self) -> bool:
-        self._process.kill()
-        self._process.wait()
-        return True
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(PATIENCE_S)
 
     def members(self, role: str) -> list[int]:
         """Ids of the processes of a service that has several, by what they are: ``server`` or ``worker``."""

@@ -15,8 +15,7 @@ import numpy as np
 from upwell.bench import fleet, traffic
 from upwell.bench.load import Callers, ask, drive, http
 from upwell.errors import UpwellError
-from upwell.model import Interaction
-from upwell.service.ingest import Taken
+from upwell.model import Interaction, Taken
 
 CONTENTS, USERS = 2_000, 5_000
 CANDIDATES = 30

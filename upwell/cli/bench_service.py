@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,9 +36,7 @@ def serve(
     from upwell.bench import serve as bench
 
     loads = 2 * bench.ROUNDS + 1
-    with tempfile.TemporaryDirectory(prefix="upwell-bench-") as scratch, progress("loads", loads) as step:
-        result = bench.run(candidates, connections, seconds, store, events, seed, Path(scratch), step)
-    shown(result, json, "serve")
+    measured("serve", loads, json, partial(bench.run, candidates, connections, seconds, store, events, seed))
 
 
 def ingest(
@@ -49,9 +49,7 @@ def ingest(
     """Durable interactions a second, in calls of 500, and whether each acknowledged one is counted once."""
     from upwell.bench import ingest as bench
 
-    with tempfile.TemporaryDirectory(prefix="upwell-bench-") as scratch, progress("steps", 3) as step:
-        result = bench.run(seconds, store, events, seed, Path(scratch), step)
-    shown(result, json, "ingest")
+    measured("ingest", 3, json, partial(bench.run, seconds, store, events, seed))
 
 
 def store(
@@ -64,11 +62,12 @@ def store(
     """Redis commands an interaction, against reading and writing for each; how soon another server knows of a click."""
     from upwell.bench import store as bench
 
-    with tempfile.TemporaryDirectory(prefix="upwell-bench-") as scratch, progress("steps", 3) as step:
-        result = bench.run(seconds, store, events, seed, Path(scratch), step)
-    shown(result, json, "store")
+    measured("store", 3, json, partial(bench.run, seconds, store, events, seed))
 
 
-def shown(result: dict[str, Any], json: bool, title: str) -> None:
+def measured(title: str, steps: int, json: bool, run: Callable[[Path, Callable[[], None]], dict[str, Any]]) -> None:
+    """Run a measurement in a folder of its own, with progress, and print what it found."""
+    with tempfile.TemporaryDirectory(prefix="upwell-bench-") as scratch, progress(title, steps) as step:
+        result = run(Path(scratch), step)
     rows = [[name, number(value) if isinstance(value, float) else str(value)] for name, value in result.items()]
     emit(result, json, lambda: table(title, ["figure", "value"], rows))

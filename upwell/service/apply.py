@@ -14,7 +14,7 @@ from upwell.model import Interaction
 from upwell.service import records, wire
 from upwell.service.ingest import unknown_decisions, unknown_outcomes
 from upwell.service.live import OUTCOME, Live, Slate
-from upwell.state.port import Store
+from upwell.state.port import Store, pages
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -25,6 +25,23 @@ def prefetch(store: Store, live: Live, users: Iterable[str], events: Sequence[In
     load_users(store, live, users)
     load_slates(store, live, unknown_decisions(live, events))
     load_outcomes(store, live, unknown_outcomes(live, events))
+
+
+def load_contents(store: Store, live: Live) -> None:
+    """All contents of the store, with what it has counted of them."""
+    take_contents(live, *read_contents(store))
+
+
+def read_contents(store: Store) -> tuple[list[tuple[str, bytes]], dict[str, dict[str, int]]]:
+    """All contents, and the counters of each."""
+    counted = dict(pages(store.scan_counters, "content"))
+    return list(pages(store.scan, "content")), counted
+
+
+def take_contents(live: Live, bodies: list[tuple[str, bytes]], counted: dict[str, dict[str, int]]) -> None:
+    """Bring what was read to memory."""
+    for name, body in bodies:
+        live.add_content(wire.content_decoder.decode(body), counted.get(name, {}))
 
 
 def load_users(store: Store, live: Live, ids: Iterable[str]) -> None:

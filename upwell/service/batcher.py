@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
-from upwell.events.port import DECISIONS
-from upwell.model import Request
+from upwell.events.port import DECISIONS, Log
+from upwell.model import Answer, Request
 from upwell.service import recommend, wire
 from upwell.service.live import Live, ranked
 from upwell.service.recommend import Asked
-from upwell.service.records import key_of, new_user
+from upwell.service.records import key_of
 from upwell.service.settings import Settings
 from upwell.service.tables import NOBODY
 
@@ -23,43 +23,32 @@ MOST = 64
 """Requests decided in one pass: enough to spread the cost of an array operation, few enough to keep the wait short."""
 
 
-class Appender(Protocol):
-    """The part of the log that decisions go to. Written to the operating system when it returns, so that a killed
-    process loses none."""
-
-    def append(self, topic: str, records: Sequence[tuple[str, int, bytes]]) -> int:
-        """(key, Unix ms, value) each; returns the offset that follows the last."""
-        ...
-
-
 class Waiting(NamedTuple):
     asked: Asked
     decision_id: str
     since_s: float
     now_ms: int
-    answer: asyncio.Future[wire.Answer]
+    answer: asyncio.Future[Answer]
 
 
 class Batcher:
     """Collects what the event loop has read, and decides it before the loop waits for more."""
 
-    def __init__(self, settings: Settings, live: Live, events: Appender, logged: Callable[[int], None]) -> None:
+    def __init__(self, settings: Settings, live: Live, events: Log, logged: Callable[[int], None]) -> None:
         self._settings, self._live, self._events, self._logged = settings, live, events, logged
         self._queue: list[Waiting] = []
         self._due = False
         self.compute_s, self.decided = 0.0, 0
 
-    async def answer(self, request: Request, now_ms: int) -> wire.Answer:
+    async def answer(self, request: Request, now_ms: int) -> Answer:
         """The slate for a request whose user is in memory. Raises ValueError when a score is not a number."""
         began = time.perf_counter()
         live = self._live
         decision_id = live.next_id(now_ms)
-        row = live.users.rows.at.get(request.user_id)
-        if row is None:
-            row = live.users.put(request.user_id, new_user(now_ms, live.platform_ctr))
-        asked = recommend.prepare(self._settings, live.contents, request, key_of(decision_id), row)
+        row = live.users.rows.at.get(request.user_id, NOBODY)
+        asked = recommend.prepare(live.contents, request, key_of(decision_id), row)
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[wire.Answer] = loop.create_future()
+        future: asyncio.Future[Answer] = loop.create_future()
         self._queue.append(Waiting(asked, decision_id, began, now_ms, future))
         self.compute_s += time.perf_counter() - began
         if not self._due:
@@ -84,12 +73,13 @@ class Batcher:
         late = time.perf_counter() - first.since_s > self._settings.deadline_ms / 1_000
         group: list[Waiting] = []
         rest: list[Waiting] = []
-        users: set[int] = set()
+        users: set[str] = set()
         for one in waiting:
             alike = one.asked.request.size == first.asked.request.size
-            if alike and len(group) < MOST and one.asked.user not in users:
+            user = one.asked.request.user_id
+            if alike and len(group) < MOST and user not in users:
                 group.append(one)
-                users.add(one.asked.user)
+                users.add(user)
             else:
                 rest.append(one)
         asked, ids = [one.asked for one in group], [one.decision_id for one in group]
@@ -111,8 +101,8 @@ class Batcher:
         self.decided += len(group)
         return rest
 
-    def unlogged(self, request: Request, now_ms: int, why: str) -> wire.Answer:
+    def unlogged(self, request: Request, now_ms: int, why: str) -> Answer:
         """The last step of the ladder: the ranker's order, remembered nowhere."""
-        asked = recommend.prepare(self._settings, self._live.contents, request, 0, NOBODY)
+        asked = recommend.prepare(self._live.contents, request, 0, NOBODY)
         items = wire.items_of(ranked(asked, request.size))
-        return wire.Answer(self._live.next_id(now_ms), items, "raw", "ranker", "0", True, why)
+        return Answer(self._live.next_id(now_ms), items, "raw", "ranker", "0", True, why)

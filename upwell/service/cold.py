@@ -14,7 +14,8 @@ from upwell.model import ID_BYTES, Content, User
 from upwell.service import views
 from upwell.service.auth import CLIENT, OPERATOR
 from upwell.service.errors import Refused, body_of, decode_refusal
-from upwell.service.node import MODES, Node
+from upwell.service.live import MODES
+from upwell.service.node import Node
 
 JSON = "application/json"
 T = TypeVar("T")

@@ -40,3 +40,8 @@ def decode_refusal(error: Exception) -> Refused:
     found = re.search(r"\s*- at `\$\.?(.*?)`$", text)
     field = found.group(1) if found else ""
     return Refused(422, "invalid", text[: found.start()] if found else text, field)
+
+
+def store_down() -> Refused:
+    """What needs the store cannot be done now."""
+    return Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from upwell.agents import mind, user
-from upwell.service.records import COUNTS, RING
+from upwell.service.records import COLUMN, RING
 from upwell.service.settings import Settings
 from upwell.service.tables import NOBODY, Contents, Users
 
@@ -24,7 +24,6 @@ RECENT_STEP, RECENT_HALF_LIFE_H = 0.05, 48.0
 TASTE_RATE = 0.12
 """How far a click moves a profile, as the reference platform's ranker has it."""
 NEW_MS = 3 * 86_400_000
-COLUMN = {name: i for i, name in enumerate(COUNTS)}
 
 Records = npt.NDArray[np.void]
 

@@ -8,19 +8,16 @@ from collections.abc import Iterable
 
 import msgspec
 
-from upwell.model import Content
-from upwell.service import allowances, records, told
+from upwell.service import allowances, apply, records, told, wire
 from upwell.service.clock import Clock
 from upwell.service.live import Live
 from upwell.service.regulator import place_users
 from upwell.service.settings import Settings
 from upwell.state.batch import Batch
-from upwell.state.port import EVERYTHING, Store, Watcher, pages
+from upwell.state.port import EVERYTHING, Store, Watcher
 
 WAIT_S = 0.05
 CONTENTS_S = 1.0
-MODES = ("ranker", "rules", "policy")
-content_decoder = msgspec.json.Decoder(Content)
 
 
 class Follower:
@@ -39,23 +36,20 @@ class Follower:
         self._take_all(*self._read_all())
 
     def _read_all(self) -> tuple[list[tuple[str, bytes]], dict[str, dict[str, int]], list[bytes | None]]:
-        counted = dict(pages(self.store.scan_counters, "content"))
-        return list(pages(self.store.scan, "content")), counted, self._meta()
+        return *apply.read_contents(self.store), self._meta()
 
     def _take_all(
         self, bodies: list[tuple[str, bytes]], counted: dict[str, dict[str, int]], meta: list[bytes | None]
     ) -> None:
-        for name, body in bodies:
-            self.live.add_content(content_decoder.decode(body), counted.get(name, {}))
+        apply.take_contents(self.live, bodies, counted)
         self._take_meta(meta)
 
     def _meta(self) -> list[bytes | None]:
         return self.store.get("meta", ["switch", told.ID])
 
     def _take_meta(self, meta: list[bytes | None]) -> None:
-        mode, tick = meta
-        if mode is not None and mode.decode() in MODES:
-            self.live.mode = mode.decode()
+        switch, tick = meta
+        self.live.obey(switch)
         if tick is not None:
             heard = told.decoder.decode(tick)
             told.take(self.live, heard, self.live.shown_of)
@@ -92,7 +86,7 @@ class Follower:
             if body is None:
                 self.live.contents.forget(name)
             else:
-                self.live.add_content(content_decoder.decode(body), counted)
+                self.live.add_content(wire.content_decoder.decode(body), counted)
 
     def _contents(self, names: list[str]) -> tuple[list[bytes | None], list[dict[str, int]]]:
         return self.store.get("content", names), self.store.counters("content", names)

@@ -6,27 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from upwell.model import Interaction
+from upwell.model import Interaction, Rejected
 from upwell.service.live import Live, organic_key
 from upwell.service.settings import Settings
 
 HOUR_MS = 3_600_000
-
-
-class Rejected(msgspec.Struct):
-    """An event that was not taken, by its place in the call."""
-
-    index: int
-    code: str
-    message: str
-
-
-class Taken(msgspec.Struct):
-    """The answer to ``POST /v1/interactions``."""
-
-    accepted: int
-    duplicates: int
-    rejected: list[Rejected]
 
 
 class Many(msgspec.Struct):

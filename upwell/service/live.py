@@ -17,7 +17,7 @@ from upwell.model import Content, Interaction, User, Weights
 from upwell.regulator import slate
 from upwell.service import fold, recommend, records, wire
 from upwell.service.recommend import Asked, Grants, Window
-from upwell.service.records import COUNTS, Outcome, key_of
+from upwell.service.records import COLUMN, COUNTS, Outcome, key_of
 from upwell.service.settings import Settings
 from upwell.service.tables import NOBODY, Contents, Users
 from upwell.state.batch import DELTA_MAX, Batch
@@ -29,6 +29,8 @@ DAY_S = 86_400.0
 HOUR_MS = 3_600_000
 OUTCOME = "/outcome"
 """Ends the id of a decision's outcome."""
+MODES = ("ranker", "rules", "policy")
+"""Who may decide."""
 REMEMBERED = 100_000
 """Slates whose contents are kept at hand for the events that come; older ones are read from the store."""
 
@@ -75,6 +77,11 @@ class Live:
 
     # ---- requests
 
+    def obey(self, switch: bytes | None) -> None:
+        """Let decide who the stored switch says, if it says so."""
+        if switch is not None and switch.decode() in MODES:
+            self.mode = switch.decode()
+
     def next_id(self, now_ms: int) -> str:
         """An id for a decision: server, time and count, so that no two are alike, on any server."""
         self._decisions += 1
@@ -105,10 +112,11 @@ class Live:
         name = one.request.user_id
         row = self.users.rows.at.get(name)
         if row is None:
+            # New at the time that the log will tell, so that whoever folds it makes the same record.
             row = self.users.put(name, records.new_user(now_ms, self.platform_ctr))
-        if row == one.user and one.dropped == self.contents.rows.dropped:
-            return one
-        return recommend.prepare(self.settings, self.contents, one.request, one.number, row)
+        if one.dropped == self.contents.rows.dropped:
+            return one if row == one.user else one._replace(user=row)
+        return recommend.prepare(self.contents, one.request, one.number, row)
 
     def _regulated(self, asked: Sequence[Asked], ids: Sequence[str], size: int, now_ms: int) -> list[wire.Logged]:
         settings = self.settings
@@ -176,7 +184,7 @@ class Live:
             why = "no_policy"
         return wire.Logged(
             wire.SCHEMA, id, one.request.user_id, now_ms, self.server, places, arm, version, self.weights_version,
-            self.weights, why, one.request.request_id,
+            self.weights, self.platform_ctr, why, one.request.request_id,
         )  # fmt: skip
 
     def _count_window(self, impressions: int, heated_rows: np.ndarray) -> None:
@@ -193,7 +201,7 @@ class Live:
         """Fold one decision, ``body`` in the log: the same state as when it was decided."""
         row = self.users.rows.at.get(line.user_id)
         if row is None:
-            row = self.users.put(line.user_id, records.new_user(line.ts, self.platform_ctr))
+            row = self.users.put(line.user_id, records.new_user(line.ts, line.platform_ctr))
         place = np.asarray([row])
         arrived = fold.arrive(self.settings, self.users.record[place], line.ts)
         get = self.contents.rows.at.get
@@ -250,7 +258,7 @@ class Live:
         """Fold what was told of an account: how old it is."""
         row = self.users.rows.at.get(user.id)
         if row is None:
-            row = self.users.put(user.id, records.new_user(user.created_at, self.platform_ctr))
+            row = self.users.put(user.id, records.new_user(user.created_at, self.settings.click_rate))
         self.users.record["created_ms"][row] = user.created_at
         self.users.dirty.add(row)
 
@@ -276,7 +284,7 @@ class Live:
         if gained["clicks"]:
             user = self.users.rows.at.get(event.user_id)
             if user is None:
-                user = self.users.put(event.user_id, records.new_user(event.ts, self.platform_ctr))
+                user = self.users.put(event.user_id, records.new_user(event.ts, self.settings.click_rate))
             decision = int(decision_keys([event.decision_id])[0]) if event.decision_id else 0
             fold.clicked(self.users, self.contents, user, row, decision, event.ts if shown_ms is None else shown_ms)
             self._hour(event.ts)["held_clicks" if self.users.held_out[user] else "free_clicks"] += 1
@@ -340,9 +348,6 @@ class Live:
         if counted is not None:
             self.contents.counts[row] = [counted.get(name, 0) for name in COUNTS]
         return row
-
-
-COLUMN = {name: i for i, name in enumerate(COUNTS)}
 
 
 def decision_keys(ids: Iterable[str]) -> np.ndarray:

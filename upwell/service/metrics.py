@@ -54,7 +54,7 @@ class Metrics:
             "upwell_heated_share": live.window_heated / max(live.window_shown, 1),
             "upwell_throttle": live.throttle,
             "upwell_platform_ctr": live.platform_ctr,
-            "upwell_log_unsaved_seconds": node.unsaved_s(),
+            "upwell_log_unsaved_seconds": node.saver.unsaved_s(),
             "upwell_store_down": float(node.store_down),
             "upwell_ticks": node.regulator.number,
             "upwell_decided": node.batcher.decided,

@@ -1,6 +1,6 @@
 """One server: its memory, its store and its log, and the loops that keep them together.
 
-A single server on the embedded log folds what it logs at once and saves behind it (``flush``): after a kill it reads
+A single server on the embedded log folds what it logs at once and saves behind it (``saver``): after a kill it reads
 the log on from where the store is. With several servers a worker folds for all of them (``worker``); what a server
 folds is provisional then, until the store tells it of the change (``follow``).
 """
@@ -19,17 +19,18 @@ import msgspec
 import numpy as np
 
 from upwell.events.port import INTERACTIONS, Log, LogDown
-from upwell.model import Content, Interaction, Request, User
+from upwell.model import Answer, Content, Interaction, Request, Taken, User
 from upwell.service import apply, ingest, records, wire
 from upwell.service.batcher import Batcher
 from upwell.service.clock import Clock, Simulated
-from upwell.service.errors import Refused, decode_refusal
+from upwell.service.errors import Refused, decode_refusal, store_down
 from upwell.service.follower import Follower
 from upwell.service.live import Live, request_key
 from upwell.service.regulator import Regulator, place_users
+from upwell.service.saver import Saver
 from upwell.service.settings import Settings
 from upwell.state.batch import Batch
-from upwell.state.errors import Conflict, Fenced, StoreDown
+from upwell.state.errors import Fenced, StoreDown
 from upwell.state.port import Store, pages
 
 log = logging.getLogger(__name__)
@@ -37,11 +38,8 @@ log = logging.getLogger(__name__)
 DAY_MS = 86_400_000
 REQUESTS = 100_000
 """Answers kept, so that a request sent again gets the same one."""
-MODES = ("ranker", "rules", "policy")
-LEASE_S = 10.0
 SWEEP_S = 60.0
 RECOVERED_AT_ONCE = 2_000
-CONTENTS_DECODER = msgspec.json.Decoder(Content)
 
 
 class Node:
@@ -53,16 +51,15 @@ class Node:
         # A server that began anew has shown nothing yet: a name of its own keeps its lease apart from the last one's.
         self.live = Live(settings, f"{events.slot}-{secrets.token_hex(3)}" if shared else events.slot, not shared)
         self.regulator = Regulator(settings, self.live, store)
-        self.batcher = Batcher(settings, self.live, events, self._logged)
-        self.answers: OrderedDict[str, asyncio.Future[wire.Answer]] = OrderedDict()
+        self.saver = Saver(store, events, self.live)
+        self.batcher = Batcher(settings, self.live, events, self.saver.logged)
+        self.answers: OrderedDict[str, asyncio.Future[Answer]] = OrderedDict()
         self.ready, self.draining = False, False
         self.store_down = False
-        self.stale_since_s: float | None = None  # since when something is not saved
         self._everyone = False  # every stored user is in memory: who is not there is new
         self._loops: list[asyncio.Task[None]] = []
         self.follower: Follower | None = None
-        self._pending: Batch | None = None
-        self._saving, self._ticking = asyncio.Lock(), asyncio.Lock()
+        self._ticking = asyncio.Lock()
 
     # ---- life
 
@@ -79,7 +76,7 @@ class Node:
         else:
             await asyncio.to_thread(self._recover)
             loops = (
-                ("flush", self._every(self.settings.flush_s, self.flush)),
+                ("flush", self._every(self.settings.flush_s, self.saver.flush)),
                 ("sweep", self._every(SWEEP_S, self.sweep)),
             )
             if not isinstance(self.clock, Simulated):
@@ -89,9 +86,7 @@ class Node:
 
     def _recover(self) -> None:
         live, store = self.live, self.store
-        counted = dict(pages(store.scan_counters, "content"))
-        for name, body in pages(store.scan, "content"):
-            live.add_content(CONTENTS_DECODER.decode(body), counted.get(name, {}))
+        apply.load_contents(store, live)
         self.regulator.load()
         live.platform_ctr = self.regulator.platform_ctr
         self._everyone = True
@@ -100,9 +95,8 @@ class Node:
                 self._everyone = False
                 break
             live.users.put(name, records.read_user(body))
-        (mode,) = store.get("meta", ["switch"])
-        if mode is not None and mode.decode() in MODES:
-            live.mode = mode.decode()
+        (switch,) = store.get("meta", ["switch"])
+        live.obey(switch)
         live.saved = store.offsets()
         live.offsets = dict(live.saved)
         folded = 0
@@ -127,7 +121,7 @@ class Node:
         if self.follower is not None:
             await asyncio.to_thread(self.follower.close)
         try:
-            await self.flush()
+            await self.saver.flush()
             if self.regulator.lease is not None:
                 await asyncio.to_thread(self.store.release, self.regulator.lease)
         except StoreDown as error:
@@ -159,13 +153,13 @@ class Node:
             async with self._ticking:
                 if now_ms // period_ms > self.clock.now_ms // period_ms:
                     self.clock.tell(now_ms - now_ms % period_ms)
-                    await self.flush()
+                    await self.saver.flush()
                     await self._tick()
         self.clock.tell(now_ms)
 
     # ---- requests
 
-    async def recommend(self, request: Request) -> wire.Answer:
+    async def recommend(self, request: Request) -> Answer:
         """A slate. Raises Refused where the request is wrong."""
         if request.request_id is None:
             return await self._recommend(request)
@@ -181,7 +175,7 @@ class Node:
             self.answers.pop(key, None)
             raise
 
-    async def _again(self, key: str, request: Request) -> wire.Answer:
+    async def _again(self, key: str, request: Request) -> Answer:
         """The answer that the store has for this request, or a new one."""
         try:
             (decision_id,) = await asyncio.to_thread(self.store.get, "request", [key])
@@ -190,7 +184,7 @@ class Node:
             line = None
         return wire.answer_of(line) if line is not None else await self._recommend(request)
 
-    async def _recommend(self, request: Request) -> wire.Answer:
+    async def _recommend(self, request: Request) -> Answer:
         if not await self.users_at_hand([request.user_id]):
             return self.batcher.unlogged(request, self.clock(), "store_down")
         return await self.batcher.answer(request, self.clock())
@@ -213,7 +207,7 @@ class Node:
 
     # ---- interactions
 
-    async def interactions(self, body: bytes) -> ingest.Taken:
+    async def interactions(self, body: bytes) -> Taken:
         """Check events, log them, fold them; returns once they are durable."""
         try:
             events, bad = ingest.parse(body)
@@ -226,14 +220,10 @@ class Node:
         good, known, rejected = ingest.check(self.settings, self.live, events, now)
         if good:
             lines = [(e.user_id, now, wire.encoder.encode(wire.Event(wire.SCHEMA, now, e))) for e in good]
-            position = self._append(lines)
-            for event in good:
-                self.live.take(event)
-            self._logged(position)
-            await self._durable(position)
+            await self._log(lines, lambda: [self.live.take(event) for event in good])
         bad += rejected
         bad.sort(key=lambda one: one.index)
-        return ingest.Taken(len(good), known, bad)
+        return Taken(len(good), known, tuple(bad))
 
     async def _events_at_hand(self, events: Sequence[Interaction]) -> None:
         decisions = ingest.unknown_decisions(self.live, events)
@@ -244,54 +234,16 @@ class Node:
             if outcomes:
                 await asyncio.to_thread(apply.load_outcomes, self.store, self.live, outcomes)
         except StoreDown:
-            raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1) from None
+            raise store_down() from None
         if not await self.users_at_hand(event.user_id for event in events):
-            raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1)
+            raise store_down()
 
-    def _logged(self, position: int) -> None:
-        self.live.offsets[self.events.partition] = position
-        if self.stale_since_s is None:
-            self.stale_since_s = time.monotonic()
-
-    # ---- what the store does not have yet
-
-    def unsaved_s(self) -> float:
-        """How long something has been waiting to be saved, seconds."""
-        return 0.0 if self.stale_since_s is None else time.monotonic() - self.stale_since_s
-
-    async def flush(self) -> None:
-        """Write all that is new, with the offsets it is the state of. A write that failed is repeated as it was."""
-        if self.shared:
-            self.live.discard()
-            self.stale_since_s = None
-            return
-        async with self._saving:
-            if self._pending is None:
-                since, self.stale_since_s = self.stale_since_s, None
-                self._pending = self.live.unsaved()
-                if self._pending is None:
-                    return
-                self.stale_since_s = since
-            batch = self._pending
-            # Never ahead of the log: after a power cut state without its entries could not be told from wrong state.
-            for partition, (_, position) in batch.offsets.items():
-                if partition == self.events.partition:
-                    await self.events.durable(position)
-            try:
-                await asyncio.to_thread(self.store.write, batch)
-            except Conflict as conflict:
-                if conflict.stored != batch.offsets[conflict.partition][1]:
-                    raise
-            self.live.written(batch)
-            self._pending = None
-            self.stale_since_s = None
-            for partition, (_, position) in batch.offsets.items():
-                self.events.trim(partition, position)
+    # ---- what is forgotten
 
     async def sweep(self) -> None:
         """Forget what has expired, and users beyond what memory is to hold."""
         if self.shared:
-            await self.flush()
+            await self.saver.flush()
         else:
             await asyncio.to_thread(self.store.sweep)
             await self._bury()
@@ -309,7 +261,7 @@ class Node:
         if not len(dead):
             return
         async with self._ticking:
-            await self.flush()
+            await self.saver.flush()
             names = [contents.rows.names[row] for row in dead.tolist()]
             await asyncio.to_thread(self.store.write, self._farewell(dead.tolist()))
             for name in names:
@@ -342,18 +294,17 @@ class Node:
 
     async def _tick(self) -> None:
         regulator = self.regulator
-        if regulator.lease is None or not await asyncio.to_thread(self.store.renew, regulator.lease, LEASE_S):
-            regulator.lease = await asyncio.to_thread(self.store.acquire, "tick", self.live.server, LEASE_S)
-        if regulator.lease is None:
+        lease = await asyncio.to_thread(regulator.hold)
+        if lease is None:
             return
-        if regulator.number % 30 == 0:
+        if regulator.segments_due:
             centres = await asyncio.to_thread(regulator.find_segments)
             place_users(self.live, centres)
         shown = max(self.live.window_shown, 1)
         snapshot = regulator.snapshot()
         try:
             ticked = await asyncio.to_thread(
-                regulator.run, snapshot, self.live.window_heated / shown, self.clock(), regulator.lease
+                regulator.run, snapshot, self.live.window_heated / shown, self.clock(), lease
             )
         except Fenced:
             regulator.lease = None
@@ -385,26 +336,20 @@ class Node:
     async def put_user(self, user: User) -> None:
         """An account that is older than its first request here."""
         if not await self.users_at_hand([user.id]):
-            raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1)
+            raise store_down()
         await self._tell(user.id, wire.Event(wire.SCHEMA, self.clock(), user=user))
         self.live.account(user)
 
     async def _tell(self, user_id: str, line: wire.Event) -> None:
         """Log something of a user; returns once it is durable."""
-        position = self._append([(user_id, line.received_ms, wire.encoder.encode(line))])
-        self._logged(position)
-        await self._durable(position)
+        await self._log([(user_id, line.received_ms, wire.encoder.encode(line))])
 
-    def _append(self, lines: Sequence[tuple[str, int, bytes]]) -> int:
-        """Raises Refused 429 while the log is full: it empties as its entries are saved."""
+    async def _log(self, lines: Sequence[tuple[str, int, bytes]], fold: Callable[[], object] = lambda: None) -> None:
+        """Log, ``fold``, wait until it is durable. Raises Refused 429 while the log is full."""
         try:
-            return self.events.append(INTERACTIONS, lines)
-        except LogDown as error:
-            self.live.failures["log"] += 1
-            raise Refused(429, "log_down", str(error), retry_after_s=1) from None
-
-    async def _durable(self, position: int) -> None:
-        try:
+            position = self.events.append(INTERACTIONS, lines)
+            fold()
+            self.saver.logged(position)
             await self.events.durable(position)
         except LogDown as error:
             self.live.failures["log"] += 1
@@ -427,7 +372,7 @@ class Node:
             await asyncio.to_thread(self.events.erase, user_id)
             await asyncio.to_thread(self.store.scrub)
         except StoreDown:
-            raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1) from None
+            raise store_down() from None
         return erased
 
     async def decision(self, decision_id: str) -> wire.Logged | None:
@@ -445,12 +390,12 @@ class Node:
 
     async def _saved(self) -> None:
         try:
-            await self.flush()
+            await self.saver.flush()
         except (StoreDown, LogDown):
-            raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1) from None
+            raise store_down() from None
 
     async def _written(self, batch: Batch) -> None:
         try:
             await asyncio.to_thread(self.store.write, batch)
         except StoreDown:
-            raise Refused(429, "store_down", "the store cannot be asked now", retry_after_s=1) from None
+            raise store_down() from None

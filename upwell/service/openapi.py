@@ -8,10 +8,10 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from upwell.model import Content, Interaction, Request, User
-from upwell.service import cold, errors, ingest, wire
+from upwell.model import Answer, Content, Interaction, Request, Taken, User
+from upwell.service import cold, errors, ingest
 
-TYPES = (Request, wire.Answer, ingest.Many, ingest.Taken, Content, User, Interaction, cold.Switch, errors.Body)
+TYPES = (Request, Answer, ingest.Many, Taken, Content, User, Interaction, cold.Switch, errors.Body)
 BODIES: dict[tuple[str, str], type] = {
     ("/v1/recommend", "post"): Request,
     ("/v1/interactions", "post"): ingest.Many,
@@ -26,13 +26,13 @@ HOT: dict[str, dict[str, Any]] = {
         "summary": "Recommend",
         "description": "A slate of the ranker's candidates for a user. The same `request_id` gets the same answer.",
         "operationId": "recommend",
-        "answer": ("200", wire.Answer),
+        "answer": ("200", Answer),
     },
     "/v1/interactions": {
         "summary": "Interactions",
         "description": "What users did. Answered once durable; each event is accepted, known already, or rejected.",
         "operationId": "interactions",
-        "answer": ("202", ingest.Taken),
+        "answer": ("202", Taken),
     },
 }
 ERRORS = {

@@ -20,14 +20,14 @@ from upwell.agents.xp import BLOCKED, MILLI, hash_uniform, quantise
 from upwell.model import Request
 from upwell.regulator import explain, guards, policy, slate
 from upwell.service import fold
-from upwell.service.records import COUNTS, key_of
+from upwell.service.records import COLUMN, key_of
 from upwell.service.settings import Settings
 from upwell.service.tables import NOBODY, Contents, Users
 
 RULES = Dials()
 DAY_MS = 86_400_000
 WHETHER, WHICH = 601, 602
-CLICKS, IMPRESSIONS = COUNTS.index("clicks"), COUNTS.index("impressions")
+CLICKS, IMPRESSIONS = COLUMN["clicks"], COLUMN["impressions"]
 REPEATED = -4.0e6
 """Added to the score of what a user has just been shown: below every other candidate, above what is blocked."""
 NO_CONTENT = -1
@@ -72,7 +72,7 @@ class Decided(NamedTuple):
     empty: npt.NDArray[np.bool_]  # places that nothing was left for [B, 1, K]
 
 
-def prepare(settings: Settings, contents: Contents, request: Request, number: int, user_row: int) -> Asked:
+def prepare(contents: Contents, request: Request, number: int, user_row: int) -> Asked:
     """Candidates in the ranker's order, ties by id, of an id given twice the better one. Raises ValueError when a score
     is not a number."""
     given = request.candidates
@@ -159,7 +159,7 @@ def decide(
         slots = np.where((held_out | any_held)[:, None], slots, places)
         question = question._replace(grants=held, slots=slots, exploration=exploration)
     picked = slate.build(np, size=size, **question._asdict())
-    heated_before = contents.counts[np.maximum(picked.ids, NOBODY), COUNTS.index("heated")]
+    heated_before = contents.counts[np.maximum(picked.ids, NOBODY), COLUMN["heated"]]
     owed = (heated_before < settings.chance * settings.scale) & (picked.ids > NOBODY)
     bits = explain.reasons(np, question, picked, owed, held_out[:, None], protected[:, None])
     unfit = np.where(blocked, rows, NO_CONTENT)[:, None, None, :]

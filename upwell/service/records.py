@@ -48,6 +48,7 @@ COUNTS = (
     "value_fen", "dwell_ms",
 )  # fmt: skip
 """Fields of a content's counters, in the order of the columns of ``Contents.counts``."""
+COLUMN = {name: i for i, name in enumerate(COUNTS)}
 
 
 def key_of(name: str) -> int:

@@ -25,6 +25,7 @@ DAY_MS = 86_400_000
 FADE = 2.0 ** (-1.0 / 48.0)  # an hour's, of the click rates that the throttle compares
 PRIOR_IMPRESSIONS = 10_000.0  # what the configured click rate counts for
 SEGMENTS_EVERY = 30  # ticks
+LEASE_S = 10.0
 SETTLED_MS = 60_000
 HOURS_KEPT = 24 * 14
 SIDES = ("free_clicks", "free_impressions", "held_clicks", "held_impressions")
@@ -43,7 +44,7 @@ class Rates(msgspec.Struct):
 
 
 class Regulator:
-    """Books and ticks. ``prepare`` and ``commit`` run on the thread that owns ``live``; ``run`` may take another."""
+    """Books and ticks. ``snapshot`` and ``take`` run on the thread that owns ``live``; ``run`` may take another."""
 
     def __init__(self, settings: Settings, live: Live, store: Store) -> None:
         self.settings, self.live, self.store = settings, live, store
@@ -71,6 +72,17 @@ class Regulator:
             books.carried, books.granted_today = counted.get("carried", 0), counted.get("granted", 0)
             books.released_today = counted.get("released", 0)
         self.number = self.store.offsets().get("tick", 0)
+
+    def hold(self) -> Lease | None:
+        """Keep or get the lease ``tick``; None while another holds it."""
+        if self.lease is None or not self.store.renew(self.lease, LEASE_S):
+            self.lease = self.store.acquire("tick", self.live.server, LEASE_S)
+        return self.lease
+
+    @property
+    def segments_due(self) -> bool:
+        """Whether segments are to be found anew before the coming tick."""
+        return self.number % SEGMENTS_EVERY == 0
 
     @property
     def daily_impressions(self) -> float:
@@ -127,7 +139,7 @@ class Regulator:
         """
         self.step_rates(now_ms)
         if now_ms // DAY_MS != self.books.day:
-            self._write(ticker.new_day(self.settings, contents, self.books, now_ms, self.platform_ctr), lease)
+            self._write(ticker.new_day(self.settings, contents, self.books, now_ms), lease)
         ticked = ticker.once(
             self.settings, contents, self.books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
             self.platform_ctr, self.daily_impressions, lent,
@@ -166,7 +178,7 @@ class Regulator:
         live.throttle, live.platform_ctr = self.rates.throttle, self.platform_ctr
 
     def find_segments(self) -> Floats:
-        """Segments of users anew, and every user's."""
+        """Segments of users anew."""
         self.centres = ticker.segments(self.live.users, self.settings.seed)
         return self.centres
 

@@ -21,7 +21,7 @@ from upwell.regulator import guards, policy, tick
 from upwell.regulator.ledger import COIN, Ledger
 from upwell.regulator.match import held_by
 from upwell.service.recommend import Grants
-from upwell.service.records import COUNTS, DIMS
+from upwell.service.records import COLUMN, DIMS
 from upwell.service.settings import Settings
 from upwell.service.tables import NOBODY, Contents, Floats, Users
 from upwell.state.batch import Batch
@@ -74,7 +74,7 @@ class Books:
 
     def outstanding(self, contents: Contents, rows: Longs) -> Longs:
         """Impressions granted and neither shown nor released, of each content."""
-        return self.of["granted"][rows] - self.of["released"][rows] - contents.counts[rows, COUNTS.index("heated")]
+        return self.of["granted"][rows] - self.of["released"][rows] - contents.counts[rows, COLUMN["heated"]]
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def once(
     rows = contents.all_rows
     books.fit(len(contents.live))
     counts = contents.counts[rows]
-    column = {name: counts[:, i] for i, name in enumerate(COUNTS)}
+    column = {name: counts[:, i] for name, i in COLUMN.items()}
     age_days = (now_ms - contents.published_ms[rows]) / DAY_MS
     scale = daily_impressions / settings.live_contents / 500.0
     budget = np.where(books.opened[rows], books.of["budget_units"][rows], round(settings.budget * COIN))
@@ -239,7 +239,7 @@ def applied(books: Books, ticked: Ticked) -> None:
     books.released_today += int(ticked.changes["released"].sum())
 
 
-def new_day(settings: Settings, contents: Contents, books: Books, now_ms: int, platform_ctr: float) -> Batch:
+def new_day(settings: Settings, contents: Contents, books: Books, now_ms: int) -> Batch:
     """The first tick of a day: the pool is full again, less what is outstanding; contents that earn clicks earn coins.
 
     50 coins a day while the click rate is above 3%, in a content's first week (the seed's rule).
@@ -248,10 +248,7 @@ def new_day(settings: Settings, contents: Contents, books: Books, now_ms: int, p
     books.fit(len(contents.live))
     books.day, books.granted_today, books.released_today = now_ms // DAY_MS, 0, 0
     books.carried = int(np.maximum(books.outstanding(contents, rows), 0).sum())
-    impressions, clicks = (
-        contents.counts[rows, COUNTS.index("impressions")],
-        contents.counts[rows, COUNTS.index("clicks")],
-    )
+    impressions, clicks = (contents.counts[rows, COLUMN[name]] for name in ("impressions", "clicks"))
     earning = (
         (impressions >= 50.0 * settings.scale)
         & (clicks > EARNING_CTR * impressions)

@@ -27,10 +27,10 @@ class Told(msgspec.Struct):
     allowance: dict[str, By]
 
 
-def of(regulator: Regulator, ticked: ticker.Ticked, allowance: dict[str, By]) -> Told:
+def of(regulator: Regulator, ticked: ticker.Ticked, number: int, allowance: dict[str, By]) -> Told:
     names = regulator.live.contents.rows.names
     return Told(
-        regulator.number,
+        number,
         [[names[row] for row in rows if row != NOBODY] for rows in ticked.grants.rows.tolist()],
         ticked.centres.tobytes(),
         regulator.rates.throttle,

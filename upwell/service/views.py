@@ -58,7 +58,7 @@ async def user(node: Node, id: str) -> dict[str, Any]:
         raise Refused(404, "not_found", f"no user '{id}'", "id")
     record = node.live.users.record[[row]]
     now = fold.arrive(node.settings, record, node.clock())
-    await node.flush()
+    await node.saver.flush()
     history = await asyncio.to_thread(node.store.tail, "history", id, 100)
     return {
         "id": id,

@@ -9,35 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from upwell.agents.xp import BLOCKED
-from upwell.model import Interaction, User, Weights
+from upwell.model import Answer, Content, Interaction, Shown, User, Weights
 from upwell.regulator import explain, slate
 from upwell.service.recommend import Asked, Decided, draws
 from upwell.service.records import key_of
 
 SCHEMA = 1
-
-
-class Item(msgspec.Struct):
-    """One place of an answer."""
-
-    id: str
-    position: int
-    heated: bool
-    explored: bool
-    propensity: float
-    reasons: tuple[str, ...]
-
-
-class Answer(msgspec.Struct):
-    """The answer to ``POST /v1/recommend``. ``degraded`` comes with ``why``, a code."""
-
-    decision_id: str
-    items: list[Item]
-    arm: str
-    policy_version: str
-    weights_version: str
-    degraded: bool
-    why: str | None = None
 
 
 class Question(msgspec.Struct, omit_defaults=True):
@@ -83,6 +60,7 @@ class Logged(msgspec.Struct, omit_defaults=True):
     policy_version: str
     weights_version: str
     weights: Weights
+    platform_ctr: float = 0.0  # that a user first seen here begins with
     why: str | None = None  # the service was degraded: the reason's code
     request_id: str | None = None
     instead: list[Place] = []
@@ -102,6 +80,7 @@ class Event(msgspec.Struct, omit_defaults=True):
 encoder = msgspec.json.Encoder()
 logged_decoder = msgspec.json.Decoder(Logged)
 event_decoder = msgspec.json.Decoder(Event)
+content_decoder = msgspec.json.Decoder(Content)
 
 
 @lru_cache(maxsize=256)
@@ -134,12 +113,12 @@ def places_of(one: Asked, decided: Decided, b: int, names: list[str]) -> list[Pl
     ]
 
 
-def items_of(places: list[Place]) -> list[Item]:
+def items_of(places: list[Place]) -> tuple[Shown, ...]:
     """Places as an answer shows them."""
-    return [
-        Item(p.id, k, p.kind == slate.HEATED, p.kind == slate.EXPLORED, p.propensity, p.reasons)
+    return tuple(
+        Shown(p.id, k, p.kind == slate.HEATED, p.kind == slate.EXPLORED, p.propensity, p.reasons)
         for k, p in enumerate(places)
-    ]
+    )
 
 
 def question_of(one: Asked, decided: Decided, b: int, names: list[str], seed: int) -> Question:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from upwell.events.port import Entry, Log, LogDown, OffsetLost
-from upwell.model import Content
-from upwell.service import apply, told
+from upwell.service import apply, told, wire
 from upwell.service.allowances import Allowances, Report
 from upwell.service.clock import Clock
 from upwell.service.live import Live
+from upwell.service.records import COLUMN
 from upwell.service.regulator import Regulator, place_users
 from upwell.service.settings import Settings
 from upwell.state.batch import Batch
@@ -32,12 +32,10 @@ POLL_S = 0.02
 GATHER_S = 0.03
 HOLD_S = 0.05
 LATE_MS, STALL_S = 500, 5.0
-LEASE_S = 10.0
 PATIENCE_S = 60.0
 """An event whose decision does not come in for so long is given up: its decision is lost."""
 ALIVE_S = 10.0
 """A server that did not report for so long gets no impressions."""
-content_decoder = msgspec.json.Decoder(Content)
 report_decoder = msgspec.msgpack.Decoder(Report)
 allowances_decoder = msgspec.msgpack.Decoder(Allowances)
 
@@ -71,10 +69,7 @@ class Worker:
 
     def _load(self) -> None:
         """Contents and books; users and slates come as the log names them."""
-        live = self.live
-        counted = dict(pages(self.store.scan_counters, "content"))
-        for name, body in pages(self.store.scan, "content"):
-            live.add_content(content_decoder.decode(body), counted.get(name, {}))
+        apply.load_contents(self.store, self.live)
         self._load_books()
 
     def _load_books(self) -> None:
@@ -233,7 +228,7 @@ class Worker:
             if body is None:
                 gone.append(name)
             else:
-                row = self.live.add_content(content_decoder.decode(body), counts)
+                row = self.live.add_content(wire.content_decoder.decode(body), counts)
                 contents.counts[row] += contents.unsaved[row]
         self._bury([name for name in gone if name in contents.rows.at])
 
@@ -261,16 +256,17 @@ class Worker:
     def tick(self) -> None:
         """Allocate for all servers, where this worker holds the lease, and tell them."""
         regulator = self.regulator
-        if regulator.lease is None or not self.store.renew(regulator.lease, LEASE_S):
-            regulator.lease = self.store.acquire("tick", self.live.server, LEASE_S)
-            if regulator.lease is None:
-                return
+        before = regulator.lease
+        lease = regulator.hold()
+        if lease is None:
+            return
+        if lease != before:
             self._load_books()
         now = self.clock()
         for server, body in pages(self.store.scan, "member"):
             self.allowances.acknowledge(server, report_decoder.decode(body))
         self.allowances.forget(now - round(self.settings.late_h * 3_600_000))
-        if regulator.number % 30 == 0:
+        if regulator.segments_due:
             place_users(self.live, regulator.find_segments())
             self.store.write(self._segments())
         contents = self.live.contents
@@ -279,7 +275,7 @@ class Worker:
         for name, row in contents.rows.at.items():
             lent[row] = self.allowances.held(name)
         try:
-            regulator.run(contents, self._heated_share(), now, regulator.lease, self._share, lent)
+            regulator.run(contents, self._heated_share(), now, lease, self._share, lent)
         except (Fenced, Conflict):
             # Another worker ticks now; what this one made up for its servers is void.
             regulator.lease = None
@@ -290,10 +286,9 @@ class Worker:
         return batch
 
     def _heated_share(self) -> float:
-        """Over the last hours that the decision log counted: what the price near the cap goes by."""
+        """Of all impressions that live contents ever had: what the price near the cap goes by."""
         counts = self.live.contents.counts
-        heated, shown = int(counts[:, 4].sum()), int(counts[:, 0].sum())
-        return heated / max(shown, 1)
+        return int(counts[:, COLUMN["heated"]].sum()) / max(int(counts[:, COLUMN["impressions"]].sum()), 1)
 
     def _share(self, ticked: told.ticker.Ticked) -> None:
         """Allowances and all that servers go by, in the same write as the books."""
@@ -309,7 +304,6 @@ class Worker:
         }
         number = self.regulator.number + 1
         allowance = self.allowances.publish(number, available, alive)
-        record = told.of(self.regulator, ticked, allowance)
-        record.number = number
+        record = told.of(self.regulator, ticked, number, allowance)
         ticked.batch.put("meta", told.ID, told.encoder.encode(record))
         ticked.batch.put("meta", "allowances", told.encoder.encode(self.allowances))
