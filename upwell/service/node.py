@@ -25,7 +25,7 @@ from upwell.service.batcher import Batcher
 from upwell.service.clock import Clock, Simulated
 from upwell.service.errors import Refused, decode_refusal, store_down
 from upwell.service.follower import Follower
-from upwell.service.live import Live, request_key
+from upwell.service.live import OUTCOME, Live, request_key
 from upwell.service.regulator import Regulator, place_users
 from upwell.service.saver import Saver
 from upwell.service.settings import Settings
@@ -376,7 +376,9 @@ class Node:
         return erased
 
     async def decision(self, decision_id: str) -> wire.Logged | None:
-        """A decision as it was logged."""
+        """A decision as it was logged. What became of it is kept beside it, and is no decision."""
+        if decision_id.endswith(OUTCOME):
+            return None
         await self._saved()
         (body,) = await asyncio.to_thread(self.store.get, "decision", [decision_id])
         return wire.logged_decoder.decode(body) if body is not None else None
