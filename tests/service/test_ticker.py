@@ -371,8 +371,10 @@ def test_a_day_begins_once_and_pays_who_earns_clicks():
     server.count(poor, impressions=100, clicks=2, valid=2)
     server.count(old, impressions=100, clicks=10, valid=10)
     server.now += DAY_MS
-    batch = ticker.new_day(server.settings, server.live.contents, server.books, server.now)
-    assert batch.adds["grant"] == {"c1": {"budget_units": 50 * COIN}}
+    day = ticker.new_day(server.settings, server.live.contents, server.books, server.now)
+    assert day.batch.adds["grant"] == {"c1": {"budget_units": 50 * COIN}}
+    np.testing.assert_array_equal(server.books.of["budget_units"], before)  # until it is written
+    ticker.begun(server.books, day)
     gained = server.books.of["budget_units"] - before
     assert gained[[good, poor, old]].tolist() == [50 * COIN, 0, 0]
 

@@ -262,25 +262,25 @@ class Node:
             return
         async with self._ticking:
             await self.saver.flush()
-            names = [contents.rows.names[row] for row in dead.tolist()]
-            await asyncio.to_thread(self.store.write, self._farewell(dead.tolist()))
-            for name in names:
-                contents.forget(name)
+            await self._forget(dead.tolist())
 
-    def _farewell(self, rows: list[int]) -> Batch:
-        """Contents and their accounts removed; what they had left goes back to the pool."""
-        batch = Batch()
-        names = [self.live.contents.rows.names[row] for row in rows]
+    async def _forget(self, rows: list[int]) -> None:
+        """Contents and their accounts removed; what they had left goes back to the pool. Raises StoreDown."""
+        contents, books, batch = self.live.contents, self.regulator.books, Batch()
+        names = [contents.rows.names[row] for row in rows]
         batch.delete("content", *names)
+        contents.left[rows] = left = 0  # nothing of them is shown while this is written
         if not self.shared:
-            books = self.regulator.books
             books.fit(max(rows) + 1)
-            left = int(np.maximum(books.outstanding(self.live.contents, np.asarray(rows)), 0).sum())
+            left = int(np.maximum(books.outstanding(contents, np.asarray(rows)), 0).sum())
             batch.delete("grant", *names)
             batch.add("meta", f"day {self.clock() // DAY_MS}", {"released": left})
+        await asyncio.to_thread(self.store.write, batch)
+        if not self.shared:
             books.released_today += left
             books.close(rows)
-        return batch
+        for name in names:
+            contents.forget(name)
 
     # ---- the slow tick
 
@@ -307,7 +307,6 @@ class Node:
                 regulator.run, snapshot, self.live.window_heated / shown, self.clock(), lease
             )
         except Fenced:
-            regulator.lease = None
             return
         regulator.take(ticked)
 
@@ -330,8 +329,10 @@ class Node:
             raise Refused(404, "not_found", f"no content '{content_id}'", "id")
         async with self._ticking:
             await self._saved()
-            await self._written(self._farewell([row]))
-            self.live.contents.forget(content_id)
+            try:
+                await self._forget([row])
+            except StoreDown:
+                raise store_down() from None
 
     async def put_user(self, user: User) -> None:
         """An account that is older than its first request here."""

@@ -16,7 +16,7 @@ from upwell.service.live import HOUR_MS, Live
 from upwell.service.settings import Settings
 from upwell.service.tables import Contents, Floats
 from upwell.state.batch import Lease
-from upwell.state.errors import Conflict
+from upwell.state.errors import Conflict, Fenced, StoreDown
 from upwell.state.port import Store, pages
 
 log = logging.getLogger(__name__)
@@ -74,9 +74,16 @@ class Regulator:
         self.number = self.store.offsets().get("tick", 0)
 
     def hold(self) -> Lease | None:
-        """Keep or get the lease ``tick``; None while another holds it."""
+        """Keep or get the lease ``tick``, and with a new one the books as the store has them.
+
+        None while another holds it.
+        """
         if self.lease is None or not self.store.renew(self.lease, LEASE_S):
-            self.lease = self.store.acquire("tick", self.live.server, LEASE_S)
+            self.lease = None
+            lease = self.store.acquire("tick", self.live.server, LEASE_S)
+            if lease is not None:
+                self.load()
+            self.lease = lease
         return self.lease
 
     @property
@@ -102,7 +109,12 @@ class Regulator:
             return
         first = max(rates.hour, hour - HOURS_KEPT) if rates.hour >= 0 else hour - 1
         passed = [f"hour {h}" for h in range(first, hour)]
-        for counted in self.store.counters("meta", passed):
+        today = hour - hour % 24
+        yesterday = [f"hour {h}" for h in range(today - 24, today)]
+        # Read before anything changes: where the store fails in between, an hour must not count twice.
+        counters = self.store.counters("meta", passed + yesterday)
+        since, whole = counters[: len(passed)], counters[len(passed) :]
+        for counted in since:
             for side in SIDES:
                 setattr(rates, side, getattr(rates, side) * FADE + counted.get(side, 0))
             rates.throttle = float(
@@ -118,8 +130,6 @@ class Regulator:
             )
         rates.hour = hour
         if hour % 24 == 0 or not rates.daily_impressions:
-            today = hour - hour % 24
-            whole = self.store.counters("meta", [f"hour {h}" for h in range(today - 24, today)])
             rates.daily_impressions = float(
                 sum(c.get("free_impressions", 0) + c.get("held_impressions", 0) for c in whole)
             )
@@ -139,7 +149,9 @@ class Regulator:
         """
         self.step_rates(now_ms)
         if now_ms // DAY_MS != self.books.day:
-            self._write(ticker.new_day(self.settings, contents, self.books, now_ms), lease)
+            day = ticker.new_day(self.settings, contents, self.books, now_ms)
+            self._write(day.batch, lease)
+            ticker.begun(self.books, day)
         ticked = ticker.once(
             self.settings, contents, self.books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
             self.platform_ctr, self.daily_impressions, lent,
@@ -152,14 +164,17 @@ class Regulator:
         return ticked
 
     def _write(self, batch: ticker.Batch, lease: Lease) -> None:
-        """Ticks are numbered by an offset of their own, so that one whose answer was lost is not written twice."""
+        """Ticks are numbered by an offset of their own, so that one whose answer was lost is not written twice.
+
+        After any failure nobody knows what the store has, so the lease is given up, and ``hold`` reads the books anew.
+        """
         batch.fence = lease
         batch.advance("tick", self.number, self.number + 1)
         try:
             self.store.write(batch)
-        except Conflict as conflict:
-            if conflict.stored != self.number + 1:
-                raise
+        except (StoreDown, Conflict, Fenced):
+            self.lease = None
+            raise
         self.number += 1
 
     def snapshot(self) -> Contents:

@@ -239,15 +239,26 @@ def applied(books: Books, ticked: Ticked) -> None:
     books.released_today += int(ticked.changes["released"].sum())
 
 
-def new_day(settings: Settings, contents: Contents, books: Books, now_ms: int) -> Batch:
+@dataclass(frozen=True)
+class Day:
+    """What the first tick of a day comes to."""
+
+    batch: Batch
+    number: int
+    carried: int  # outstanding as it begins
+    earning: Longs  # rows of contents that earn coins
+
+
+def new_day(settings: Settings, contents: Contents, books: Books, now_ms: int) -> Day:
     """The first tick of a day: the pool is full again, less what is outstanding; contents that earn clicks earn coins.
 
-    50 coins a day while the click rate is above 3%, in a content's first week (the seed's rule).
+    50 coins a day while the click rate is above 3%, in a content's first week (the seed's rule). Changes nothing: the
+    caller writes ``batch`` and then calls ``begun``.
     """
     rows = contents.all_rows
     books.fit(len(contents.live))
-    books.day, books.granted_today, books.released_today = now_ms // DAY_MS, 0, 0
-    books.carried = int(np.maximum(books.outstanding(contents, rows), 0).sum())
+    number = now_ms // DAY_MS
+    carried = int(np.maximum(books.outstanding(contents, rows), 0).sum())
     impressions, clicks = (contents.counts[rows, COLUMN[name]] for name in ("impressions", "clicks"))
     earning = (
         (impressions >= 50.0 * settings.scale)
@@ -258,8 +269,13 @@ def new_day(settings: Settings, contents: Contents, books: Books, now_ms: int) -
     batch = Batch()
     for row in rows[earning].tolist():
         batch.add("grant", contents.rows.names[row], {"budget_units": round(EARNED_COINS * COIN)})
-    books.of["budget_units"][rows[earning]] += round(EARNED_COINS * COIN)
-    batch.add("meta", f"day {books.day}", {"carried": books.carried})
+    batch.add("meta", f"day {number}", {"carried": carried})
     # A day begins once, however often its server is started anew.
-    batch.put("meta", "day", str(books.day).encode())
-    return batch
+    batch.put("meta", "day", str(number).encode())
+    return Day(batch, number, carried, rows[earning])
+
+
+def begun(books: Books, day: Day) -> None:
+    """Take a day whose beginning is written into the books."""
+    books.day, books.granted_today, books.released_today, books.carried = day.number, 0, 0, day.carried
+    books.of["budget_units"][day.earning] += round(EARNED_COINS * COIN)

@@ -70,10 +70,10 @@ class Worker:
     def _load(self) -> None:
         """Contents and books; users and slates come as the log names them."""
         apply.load_contents(self.store, self.live)
-        self._load_books()
-
-    def _load_books(self) -> None:
         self.regulator.load()
+        self._load_allowances()
+
+    def _load_allowances(self) -> None:
         (kept,) = self.store.get("meta", ["allowances"])
         self.allowances = allowances_decoder.decode(kept) if kept is not None else Allowances()
 
@@ -261,7 +261,7 @@ class Worker:
         if lease is None:
             return
         if lease != before:
-            self._load_books()
+            self._load_allowances()
         now = self.clock()
         for server, body in pages(self.store.scan, "member"):
             self.allowances.acknowledge(server, report_decoder.decode(body))
@@ -277,8 +277,7 @@ class Worker:
         try:
             regulator.run(contents, self._heated_share(), now, lease, self._share, lent)
         except (Fenced, Conflict):
-            # Another worker ticks now; what this one made up for its servers is void.
-            regulator.lease = None
+            log.info("another worker ticks now; what this one made up for its servers is void")
 
     def _segments(self) -> Batch:
         batch = Batch()
