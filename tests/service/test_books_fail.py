@@ -61,7 +61,7 @@ class Books:
             self.live.contents.count(row, COLUMN["clicks"], 10)
             self.live.contents.count(row, COLUMN["valid"], 10)
         self.store = Failing(self.space)
-        self.regulator = Regulator(self.live.settings, self.live, self.store)
+        self.regulator = Regulator(self.live.settings, self.live, self.store, "s")
 
     def tick(self) -> None:
         lease = self.regulator.hold()
@@ -79,7 +79,7 @@ class Books:
 
     def kept(self) -> dict:
         """The books of somebody who begins now."""
-        anew = Regulator(self.live.settings, self.live, MemoryStore(self.space))
+        anew = Regulator(self.live.settings, self.live, MemoryStore(self.space), "new")
         anew.load()
         return self.of(anew)
 
@@ -120,7 +120,7 @@ def test_an_hour_counts_once_where_the_store_fails_on_the_way():
             one.regulator.step_rates(one.now)
         except StoreDown:
             continue
-    whole = Regulator(one.live.settings, one.live, MemoryStore(one.space))
+    whole = Regulator(one.live.settings, one.live, MemoryStore(one.space), "new")
     whole.load()
     whole.step_rates(one.now)
     assert one.regulator.rates == whole.rates

@@ -34,7 +34,7 @@ class Server:
 
     def started(self) -> Regulator:
         """A regulator that begins with what the store has."""
-        regulator = Regulator(self.settings, self.live, self.store)
+        regulator = Regulator(self.settings, self.live, self.store, "s")
         regulator.load()
         regulator.lease = self.store.acquire("tick", "s", 1e6)
         return regulator

@@ -48,9 +48,11 @@ class Node:
     def __init__(self, settings: Settings, store: Store, events: Log, clock: Clock, shared: bool = False) -> None:
         self.settings, self.store, self.events, self.clock = settings, store, events, clock
         self.shared = shared  # a worker folds for this server and others
-        # A server that began anew has shown nothing yet: a name of its own keeps its lease apart from the last one's.
-        self.live = Live(settings, f"{events.slot}-{secrets.token_hex(3)}" if shared else events.slot, not shared)
-        self.regulator = Regulator(settings, self.live, store)
+        # A server that began anew has shown nothing yet, and counts its decisions from one, perhaps at a time that was
+        # before: a name of its own keeps its allowances and its decisions apart from the last one's.
+        self.live = Live(settings, f"{events.slot}-{secrets.token_hex(4)}", not shared)
+        # The lease is the slot's, so that a restarted server has it back at once.
+        self.regulator = Regulator(settings, self.live, store, events.slot)
         self.saver = Saver(store, events, self.live)
         self.batcher = Batcher(settings, self.live, events, self.saver.logged)
         self.answers: OrderedDict[str, asyncio.Future[Answer]] = OrderedDict()

@@ -46,8 +46,9 @@ class Rates(msgspec.Struct):
 class Regulator:
     """Books and ticks. ``snapshot`` and ``take`` run on the thread that owns ``live``; ``run`` may take another."""
 
-    def __init__(self, settings: Settings, live: Live, store: Store) -> None:
-        self.settings, self.live, self.store = settings, live, store
+    def __init__(self, settings: Settings, live: Live, store: Store, owner: str) -> None:
+        """``owner``: of the lease ``tick``, the same after a restart."""
+        self.settings, self.live, self.store, self.owner = settings, live, store, owner
         self.books = ticker.Books()
         self.rates = Rates()
         self.number = 0
@@ -80,7 +81,7 @@ class Regulator:
         """
         if self.lease is None or not self.store.renew(self.lease, LEASE_S):
             self.lease = None
-            lease = self.store.acquire("tick", self.live.server, LEASE_S)
+            lease = self.store.acquire("tick", self.owner, LEASE_S)
             if lease is not None:
                 self.load()
             self.lease = lease

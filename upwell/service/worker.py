@@ -46,7 +46,7 @@ class Worker:
     def __init__(self, settings: Settings, store: Store, events: Log, clock: Clock) -> None:
         self.settings, self.store, self.events, self.clock = settings, store, events, clock
         self.live = Live(settings, f"worker-{events.slot}")
-        self.regulator = Regulator(settings, self.live, store)
+        self.regulator = Regulator(settings, self.live, store, self.live.server)
         self.allowances = Allowances()
         self.watcher = store.watch(["content"])
         self.consumer = events.consumer(GROUP, self._stored)

@@ -1,0 +1,38 @@
+"""A server that is started again on the same folder: its decisions are new ones, its lease is the old one's."""
+
+from __future__ import annotations
+
+import asyncio
+
+from http_server import NOW_MS
+
+from upwell.events import open_log
+from upwell.model import Candidate, Content, Request
+from upwell.service.clock import Simulated
+from upwell.service.node import Node
+from upwell.service.settings import Settings
+from upwell.state import open_store
+
+ASK = Request(user_id="u", candidates=(Candidate(id="a", score=1.0),), size=1)
+
+
+def test_a_decision_id_does_not_come_again_at_the_same_simulated_time(tmp_path):
+    async def run():
+        ids, leases = [], []
+        for life in range(3):
+            made = Settings(data=tmp_path, clock="request", flush_s=0.02)
+            store = open_store(made.store_url)
+            node = Node(made, store, open_log("embedded:", tmp_path / "journal"), Simulated())
+            await node.start()
+            await node.told(NOW_MS)
+            await node.put_content(Content(id="a", creator_id="m", published_at=NOW_MS - 1))
+            ids.append((await node.recommend(ASK)).decision_id)
+            assert (await node.decision(ids[-1])).ts == NOW_MS
+            leases.append(node.regulator.hold())  # at once, though the last life did not give it up
+            node.regulator.lease = None
+            assert node.live.users.record["requests"][node.live.users.rows.at["u"]] == life + 1
+            await node.stop()
+        assert len(set(ids)) == 3
+        assert len({lease.owner for lease in leases}) == 1
+
+    asyncio.run(run())
