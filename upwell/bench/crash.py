@@ -140,7 +140,7 @@ def _judge(
     auditor.finish()
     service.stop()
     entries: list[Entry] = archive.entries()
-    if settings.events.startswith("kafka:"):
+    if settings.events_url.startswith("kafka:"):
         entries = in_kafka(settings, folder / "reader")
     with_store = open_store(settings.store_url)
     stored = audit.Stored(with_store)

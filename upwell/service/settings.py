@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, Secret, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from upwell.errors import BadRequest
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
+
+LOGIN = re.compile(r"(?<=://).*:.*@", re.S)
+SECRET = re.compile(r"([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&]*", re.I | re.S)
+
+
+class Url(Secret[str]):
+    """A URL that may hold a password: whatever shows it shows ``***`` instead."""
+
+    def _display(self) -> str:
+        return SECRET.sub(r"\1***", LOGIN.sub("***@", self.get_secret_value()))
 
 
 class Settings(BaseSettings):
@@ -26,8 +37,8 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: int = Field(1, ge=1, le=64, description="server processes")
     data: Path = Field(Path("upwell-data"), description="folder of the journal and of the embedded store")
-    store: str = Field("", description="memory:, sqlite:PATH or redis://HOST:PORT/DB; empty: SQLite in `data`")
-    events: str = Field("", description="embedded:DIR or kafka://HOST:PORT; empty: a journal in `data`")
+    store: Url = Field(Url(""), description="memory:, sqlite:PATH or redis://HOST:PORT/DB; empty: SQLite in `data`")
+    events: Url = Field(Url(""), description="embedded:DIR or kafka://HOST:PORT; empty: a journal in `data`")
     hosts: tuple[str, ...] = Field((), description="names in Host and Origin that are answered, beside loopback's")
     client_token: SecretStr | None = Field(None, min_length=1, description="bearer token of callers")
     operator_token: SecretStr | None = Field(None, min_length=1, description="bearer token of operators: all is theirs")
@@ -81,23 +92,23 @@ class Settings(BaseSettings):
     @property
     def shared(self) -> bool:
         """Whether several processes work together, and a worker folds for the servers."""
-        return self.workers > 1 or self.events.startswith("kafka:")
+        return self.workers > 1 or self.events_url.startswith("kafka:")
 
     def with_secrets(self) -> bytes:
         """All of it as one line of JSON, for a process of our own and nothing else."""
         values = self.model_dump(mode="json")
-        for name in ("client_token", "operator_token"):
-            secret: SecretStr | None = getattr(self, name)
-            values[name] = secret.get_secret_value() if secret is not None else None
+        for name, value in self:
+            if isinstance(value, Secret | SecretStr):
+                values[name] = value.get_secret_value()
         return json.dumps(values).encode()
 
     @property
     def store_url(self) -> str:
-        return self.store or f"sqlite:{self.data / 'state.db'}"
+        return self.store.get_secret_value() or f"sqlite:{self.data / 'state.db'}"
 
     @property
     def events_url(self) -> str:
-        return self.events or f"embedded:{self.data / 'journal'}"
+        return self.events.get_secret_value() or f"embedded:{self.data / 'journal'}"
 
 
 def load(path: Path | None = None, **given: Any) -> Settings:
@@ -142,9 +153,12 @@ def as_toml(settings: Settings) -> str:
     ]
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
-        if value is None or isinstance(value, SecretStr):
+        told = str(value) if isinstance(value, Path | Url) else value
+        if isinstance(value, Url) and told != value.get_secret_value():
+            # Commented out: with *** for a password it leads nowhere.
+            lines.append(f"# {name} = {json.dumps(told, ensure_ascii=False)}  # {field.description}")
+        elif value is None or isinstance(value, SecretStr):
             lines.append(f'# {name} = "…"  # {field.description}')
-            continue
-        told = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
-        lines.append(f"{name} = {told}  # {field.description}")
+        else:
+            lines.append(f"{name} = {json.dumps(told, ensure_ascii=False)}  # {field.description}")
     return "\n".join(lines)

@@ -91,7 +91,7 @@ def _options(url: str) -> dict[str, Any]:
         urlsplit(url).port  # noqa: B018  # raises for what is no number, and quotes it
         options: dict[str, Any] = parse_url(url)
         ConnectionPool(**options).make_connection()  # connects to nothing; raises for an option that there is not
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RedisError):
         raise BadRequest(hint) from None
     for ours in ("protocol", "socket_timeout", "socket_connect_timeout", "retry", "decode_responses"):
         options.pop(ours, None)
