@@ -13,7 +13,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -34,6 +34,7 @@ from upwell.state.errors import Fenced, StoreDown
 from upwell.state.port import Store, pages
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 DAY_MS = 86_400_000
 REQUESTS = 100_000
@@ -178,24 +179,48 @@ class Node:
             raise
 
     async def _again(self, key: str, request: Request) -> Answer:
-        """The answer that the store has for this request, or a new one."""
+        """The answer that the store has for this request, or a new one.
+
+        A store that hangs is not waited for beyond the deadline. Then there may be an earlier answer, so the ranker's
+        order is given, which is remembered nowhere: nothing that was shown once counts twice.
+        """
+        since_s = time.monotonic()
         try:
-            (decision_id,) = await asyncio.to_thread(self.store.get, "request", [key])
-            line = await self.decision(decision_id.decode()) if decision_id is not None else None
+            line = await self._in_time(since_s, asyncio.to_thread(self._answered, key))
         except StoreDown:
             line = None
-        return wire.answer_of(line) if line is not None else await self._recommend(request)
-
-    async def _recommend(self, request: Request) -> Answer:
-        if not await self.users_at_hand([request.user_id]):
+        except TimeoutError:
             return self.batcher.unlogged(request, self.clock(), "store_down")
+        return wire.answer_of(line) if line is not None else await self._recommend(request, since_s)
+
+    def _answered(self, key: str) -> wire.Logged | None:
+        """The decision that a request had, as the store has it: both are written at once."""
+        (id,) = self.store.get("request", [key])
+        (body,) = self.store.get("decision", [id.decode()]) if id is not None else (None,)
+        return wire.logged_decoder.decode(body) if body is not None else None
+
+    async def _recommend(self, request: Request, since_s: float | None = None) -> Answer:
+        if not self._at_hand(request.user_id):
+            try:
+                known = await self._in_time(since_s or time.monotonic(), self.users_at_hand([request.user_id]))
+            except TimeoutError:
+                known = False
+            if not known:
+                return self.batcher.unlogged(request, self.clock(), "store_down")
         return await self.batcher.answer(request, self.clock())
+
+    async def _in_time(self, since_s: float, asked: Coroutine[Any, Any, T]) -> T:
+        """What the store says while a request that began at ``since_s`` may wait for it. Raises TimeoutError."""
+        left_s = since_s + self.settings.deadline_ms / 1_000 - time.monotonic()
+        return await asyncio.wait_for(asked, max(left_s, 0.0))
+
+    def _at_hand(self, user_id: str) -> bool:
+        """Whether memory tells who this is, be it that nobody knows them."""
+        return self._everyone or user_id in self.live.users.rows.at
 
     async def users_at_hand(self, ids: Iterable[str]) -> bool:
         """Bring users to memory; False when the store cannot be asked, so that nobody is taken for new by mistake."""
-        if self._everyone:
-            return True
-        missing = [id for id in ids if id not in self.live.users.rows.at]
+        missing = [id for id in ids if not self._at_hand(id)]
         if not missing:
             return True
         try:

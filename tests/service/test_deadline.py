@@ -1,0 +1,60 @@
+"""A store that hangs, neither answering nor refusing, keeps no request beyond its deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from http_server import NOW_MS
+from redis import Redis
+from servers import flushed
+
+from upwell.events import open_log
+from upwell.model import Candidate, Content, Request
+from upwell.service.node import Node
+from upwell.service.settings import Settings
+from upwell.state import open_store
+
+HANGS_S, IN_TIME_S = 3.0, 1.5
+CANDIDATES = (Candidate(id="a", score=0.0), Candidate(id="b", score=1.0))
+
+
+def ask(user: str, request_id: str | None = None) -> Request:
+    return Request(user_id=user, candidates=CANDIDATES, size=1, request_id=request_id)
+
+
+def test_an_answer_does_not_wait_for_a_store_that_hangs(tmp_path, redis_server):
+    url = flushed(redis_server)
+
+    async def run():
+        made = Settings(data=tmp_path, store=url, tick_s=1e6, flush_s=0.02, deadline_ms=200.0)
+        node = Node(made, open_store(url), open_log("embedded:", tmp_path / "journal"), lambda: NOW_MS)
+        await node.start()
+        for name in "ab":
+            await node.put_content(Content(id=name, creator_id="m", published_at=NOW_MS - 1))
+        first = await node.recommend(ask("known", "r1"))
+        await node.saver.flush()
+        node.answers.clear()  # as after a restart: only the store has it
+        assert await node.recommend(ask("known", "r1")) == first
+        assert not first.degraded
+        assert not (await node.recommend(ask("known", "r2"))).degraded
+        node.answers.clear()
+        node._everyone = False
+        with Redis.from_url(url) as client:
+            client.client_pause(round(HANGS_S * 1_000))
+        began = time.monotonic()
+        again = await asyncio.gather(
+            node.recommend(ask("known", "r1")), node.recommend(ask("stranger")), node.recommend(ask("other", "r3"))
+        )
+        assert time.monotonic() - began < IN_TIME_S
+        for answer in again:
+            assert (answer.degraded, answer.why, [i.id for i in answer.items]) == (True, "store_down", ["b"])
+            assert answer.decision_id not in node.live.slates  # there may be an earlier one: this one counts nowhere
+        assert not (await node.recommend(ask("known"))).degraded  # memory has all that it takes
+        assert time.monotonic() - began < IN_TIME_S
+        assert "stranger" not in node.live.users.rows.at
+        await asyncio.sleep(HANGS_S)
+        assert not (await node.recommend(ask("stranger", "r4"))).degraded
+        await node.stop()
+
+    asyncio.run(run())
