@@ -101,6 +101,25 @@ MUTATIONS = (
         INVARIANTS + "test_chances_come_before_whatever_the_arm_wants",
     ),
     Mutation(
+        "chance: not drawn first", R + "match.py", "u + owed", "u + 0 * owed",
+        "tests/test_match.py::test_chances_are_drawn_before_all_else",
+    ),
+    Mutation(
+        "chance: matched by fit alone", R + "match.py",
+        "suits + at_home * (1.0 + suits.max() - suits.min())", "suits + 0.0 * at_home",
+        "tests/test_match.py::test_a_chance_comes_first_where_it_fits_best_though_others_fit_better",
+    ),
+    Mutation(
+        "chance: in slivers", R + "ledger.py",
+        "xp.where(whole[order] & (served < queue), 0, served)", "served",
+        "tests/test_pricing.py::test_a_pool_that_trickles_makes_whole_chances_and_is_saved_up_for_the_next",
+    ),
+    Mutation(
+        "chance: larger than a full pool", R + "tick.py",
+        "xp.minimum(chance, xp.floor(pool_today))", "chance",
+        "tests/test_pricing.py::test_a_chance_is_never_larger_than_a_full_pool",
+    ),
+    Mutation(
         "chance: throttled", R + "tick.py",
         "xp.where(owed, chance, asked)", "xp.where(owed, chance * state.throttle, asked)",
         INVARIANTS + "test_the_throttle_shrinks_grants_but_never_the_chance",

@@ -90,6 +90,18 @@ def test_who_bids_below_the_reserve_is_not_served_but_a_chance_is_given_at_the_b
     assert after.ledger.price[1:].tolist() == [900, 1_000]
 
 
+def test_a_pool_that_trickles_makes_whole_chances_and_is_saved_up_for_the_next():
+    # Chances of 5: twelve impressions are two, and the last two are nobody's, asked for or not.
+    after = allocated(platform(4, 12), [0, 0, 0, 100], [0, 0, 0, 0.9], None, owed=[True, True, True, False])
+    assert after.ledger.outstanding.tolist() == [5, 5, 0, 0]
+    assert int(after.ledger.pool) == 2
+
+
+def test_a_chance_is_never_larger_than_a_full_pool():
+    after = allocated(platform(2, 3), [0, 100], [0, 0.9], None, owed=[True, False])
+    assert after.ledger.outstanding.tolist() == [3, 0]
+
+
 def test_near_the_cap_the_reserve_rises_and_only_evidence_makes_it_cheaper():
     # share .18 of a cap of .2: load .9, factor 1 + .4 / .1 = 5
     after = allocated(platform(3, 1_000, 0.18), [10, 10, 10], [0.9, 0.9, 0.9], [4.9, 6.0, 6.0], quality=[1, 0.5, 1])

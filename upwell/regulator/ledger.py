@@ -47,13 +47,19 @@ def refill(xp: Namespace, ledger: Ledger, pool: Array) -> Ledger:
     )
 
 
-def grant(xp: Namespace, ledger: Ledger, wanted: Array, price: Array, order: Array) -> tuple[Ledger, Array]:
+def grant(
+    xp: Namespace, ledger: Ledger, wanted: Array, price: Array, order: Array, whole: Array
+) -> tuple[Ledger, Array]:
     """Grant impressions in order of rank until the pool is spent; a content with a grant outstanding gets none.
+
+    Whoever takes nothing but the whole waits until the pool holds it, and so does everyone behind: what is there is
+    saved up, and not eaten by smaller asks.
 
     Args:
         wanted: i32 ``[M]`` impressions asked for (0: none).
         price: i32 ``[M]`` units an impression, at least 1.
         order: i32 ``[X]``, contents from first served to last; those not in it get nothing.
+        whole: bool ``[M]``, get all that they want and can pay, or nothing.
 
     Returns:
         the ledger and the impressions granted, i32 ``[M]``.
@@ -63,6 +69,7 @@ def grant(xp: Namespace, ledger: Ledger, wanted: Array, price: Array, order: Arr
     queue = wanted[order]
     left = xp.maximum(ledger.pool - (xp.cumsum(queue) - queue), 0)
     served = xp.minimum(queue, left).astype(xp.int32)
+    served = xp.where(whole[order] & (served < queue), 0, served)
     given = scatter(xp, wanted.shape[0], order, served)
     total = given.sum().astype(xp.int32)
     return ledger._replace(

@@ -72,9 +72,9 @@ def allocate(
     """Turn requests into grants.
 
     Contents owed a chance come first, by quality, and get that chance and no more until they had it: a larger ask of
-    the first would keep the others waiting. Then the arm's come, by its score. The pool is paced over the day, so
-    that the morning does not spend it; discretionary grants shrink with the throttle. No arm gives up on a chance that
-    is owed.
+    the first would keep the others waiting. Nor less: where the pool trickles, a few get a chance and not all a sliver.
+    Then the arm's come, by its score. The pool is paced over the day, so that the morning does not spend it;
+    discretionary grants shrink with the throttle. No arm gives up on a chance that is owed.
 
     Money: the reserve is the reference price, dearer near the cap. A bid ranks (as part of the arm's score) and bounds:
     who bids below the reserve is not served, and nobody pays more than they bid. The rest pay the clearing price, less
@@ -84,7 +84,7 @@ def allocate(
     Args:
         owed: bool ``[M]``, owed a heating chance.
         quality: f32 ``[M]`` in [0, 1], posterior mean, 0.5 without evidence.
-        chance: impressions of one chance.
+        chance: impressions of one chance; at most a full pool.
         price: reference price, units an impression.
         elapsed: share of the day's traffic gone, in [0, 1].
         pool_today: impressions of a full pool.
@@ -98,6 +98,7 @@ def allocate(
     nothing = xp.zeros_like(quality)
     bid = nothing + reserve if requests.bid is None else price * requests.bid
     asked = xp.where(bid >= reserve, requests.impressions * state.throttle, 0.0)
+    chance = xp.minimum(chance, xp.floor(pool_today))  # a larger one would never come, and nor would who is behind it
     wanted = xp.where(owed, chance, asked)
     wanted = xp.where(state.cheat | (books.outstanding > 0), 0, xp.ceil(wanted)).astype(xp.int32)
     rank = xp.where(owed, 2.0 + quality, xp.clip(requests.score, 0.0, 1.0))
@@ -106,5 +107,6 @@ def allocate(
     clearing = pricing.clearing_price(xp, payable[order], bid[order], books.pool, reserve)
     off = pricing.discount(xp, nothing if requests.discount is None else requests.discount, quality, share, cap)
     limit = xp.minimum(xp.minimum(bid, reserve), xp.floor(books.budget / xp.maximum(chance, 1.0)))
-    books, _ = ledger.grant(xp, books, wanted, pricing.bill(xp, clearing, xp.where(owed, limit, bid), off), order)
+    price = pricing.bill(xp, clearing, xp.where(owed, limit, bid), off)
+    books, _ = ledger.grant(xp, books, wanted, price, order, owed)
     return state._replace(ledger=books._replace(pool=books.pool + held_back))

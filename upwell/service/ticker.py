@@ -215,15 +215,15 @@ def once(
         return centres @ contents.embedding[active].T
 
     many = min(len(full), max(4 * PLACES, 16 * PLACES * len(centres) // 8))
-    held, there = held_by(np, full, turn, fit, many, PLACES)
+    held, there = held_by(np, full, scattered(owed, rows, len(full)), turn, fit, many, PLACES)
     cheats = np.zeros(len(full), bool)
     cheats[rows] = cheat
     grants = Grants(np.where(there, held, NOBODY).astype(np.int32))
     return Ticked(batch, grants, centres, full, withdrawn, rows, cheats, by_row)
 
 
-def scattered(values: Longs, rows: Longs, size: int) -> Longs:
-    out = np.zeros(size, np.int64)
+def scattered(values: Any, rows: Longs, size: int) -> Any:
+    out = np.zeros(size, values.dtype)
     out[rows] = values
     return out
 

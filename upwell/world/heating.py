@@ -26,15 +26,21 @@ def slow_tick(config: WorldConfig, arm: Arm, state: WorldState, view: View, elap
     assert arm.requests is not None
     heating, stats = config.heating, state.contents.stats
     cheat = guards.proven_cheat(jnp, stats[:, CLICKS], stats[:, VALID])
-    regulator = state.regulator._replace(cheat=cheat)
-    owed = guards.owed_a_chance(stats[:, HEATED], view.age_days, state.scale, heating.chance, cheat)
+    state = state._replace(regulator=state.regulator._replace(cheat=cheat))
+    owed = chances_owed(config, state, view)
     price = tick.reference_price(jnp, heating.first_ask, heating.budget, state.scale)
     quality = (stats[:, VALID] + 1.0) / (stats[:, IMPRESSIONS] * state.platform_ctr + 2.0)
     regulator = tick.allocate(
-        jnp, regulator, arm.requests(view), owed, jnp.clip(quality, 0.0, 1.0), jnp.ceil(heating.chance * state.scale),
-        price, heating.cap, elapsed, pool_today(config, state),
+        jnp, state.regulator, arm.requests(view), owed, jnp.clip(quality, 0.0, 1.0),
+        jnp.ceil(heating.chance * state.scale), price, heating.cap, elapsed, pool_today(config, state),
     )  # fmt: skip
     return state._replace(regulator=regulator)
+
+
+def chances_owed(config: WorldConfig, state: WorldState, view: View) -> Array:
+    """New contents that have not had their heating chance yet, bool ``[M]``."""
+    heated = state.contents.stats[:, HEATED]
+    return guards.owed_a_chance(heated, view.age_days, state.scale, config.heating.chance, state.regulator.cheat)
 
 
 def match_grants(config: WorldConfig, arm: Arm, state: WorldState, view: View, batch: Batch) -> slate.Grants:
@@ -45,7 +51,8 @@ def match_grants(config: WorldConfig, arm: Arm, state: WorldState, view: View, b
     sizes = config.sizes
     many = min(sizes.contents, max(4 * sizes.grants, 16 * sizes.grants * state.persona.shape[0] // 8))
     turn = hash_uniform(jnp, state.seed, WHICH_GRANTS, view.tick_key, jnp.arange(sizes.contents))
-    ids, held = held_by(jnp, outstanding, turn, partial(arm.match, view), many, sizes.grants)
+    owed = chances_owed(config, state, view)
+    ids, held = held_by(jnp, outstanding, owed, turn, partial(arm.match, view), many, sizes.grants)
     holders = jnp.zeros(sizes.contents, jnp.int32).at[ids].add(held.astype(jnp.int32))
     # Whole shares; the remainder goes to the first segment that holds the grant.
     share = outstanding[ids] // jnp.maximum(holders[ids], 1)
