@@ -21,7 +21,7 @@ class LocalLog:
         """Claims a slot below ``directory``. Raises BadRequest, Corrupt, LogDown."""
         self.slots = Slots(directory, limits)
         self.partition, self.journal = self.slots.claim()
-        self.slot = self.partition
+        self.slot, self.began = self.partition, self.journal.position
 
     def append(self, topic: str, records: Sequence[Record]) -> int:
         return self.journal.append(topic, records)

@@ -126,6 +126,8 @@ class Log(Protocol):
     """Names this process's place, on every machine; kept by a restart where it is still free."""
     partition: str
     """Of this process's own journal."""
+    began: int
+    """The offset of this process's first entry in it: all before is of processes that are gone."""
 
     def append(self, topic: str, records: Sequence[Record]) -> int:
         """Write to the operating system, at once: what is appended outlives this process, though not the machine.

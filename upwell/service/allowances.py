@@ -3,13 +3,16 @@
 An allowance is cumulative: a server may show a content as long as it has shown less than its allowance, counted since
 the server began. All allowances together never exceed what was granted and not released, so no message that is late,
 lost or doubled can make servers overspend. To take some back, a lower allowance is published first; the books go on
-reserving the higher one until the server reports that it goes by the lower (``acknowledge``). What a killed server had
-left stays reserved until its entries can no longer come in.
+reserving the higher one until the server reports that it goes by the lower (``acknowledge``). What is reserved is free
+for others or for the pool once it is known what was shown, and that is what was folded from the log, server by server:
+a report may run ahead of the log, and a killed server behind it. So what a killed server had left stays reserved until
+all that it logged is folded (``ended``, ``settle``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -23,6 +26,8 @@ class Report(msgspec.Struct):
     shown: By  # of the grants in that tick
     impressions: int  # since it began
     at_ms: int
+    journal: str = ""  # what it logs to, held by one server at a time
+    began: int = 0  # the offset of its first entry there
 
 
 class Share(msgspec.Struct):
@@ -35,6 +40,9 @@ class Share(msgspec.Struct):
     impressions: int = 0
     traffic: int = 0  # impressions between its last two reports
     at_ms: int = 0
+    journal: str = ""
+    began: int = 0
+    settled: bool = False  # it is over, and ``reserved`` is what it showed in the end
 
 
 class Allowances(msgspec.Struct):
@@ -48,7 +56,7 @@ class Allowances(msgspec.Struct):
         if report.at_ms <= share.at_ms:
             return
         share.shown |= report.shown
-        share.at_ms = report.at_ms
+        share.at_ms, share.journal, share.began, share.settled = report.at_ms, report.journal, report.began, False
         share.traffic, share.impressions = report.impressions - share.impressions, report.impressions
         if report.number >= share.number:
             share.reserved = {
@@ -61,15 +69,48 @@ class Allowances(msgspec.Struct):
         """Impressions of a grant that servers may have shown by now."""
         return sum(share.reserved.get(content, 0) for share in self.servers.values())
 
-    def held(self, content: str) -> int:
-        """Of these, not reported as shown: they cannot be released yet."""
-        return sum(share.reserved.get(content, 0) - share.shown.get(content, 0) for share in self.servers.values())
+    def lent(self, folded: Mapping[str, By]) -> Counter[str]:
+        """Of each content, impressions that may have been shown and are not folded yet: they cannot be released.
 
-    def forget(self, before_ms: int) -> None:
-        """Settle servers not heard of since then: what they had left is free again."""
+        ``folded``: of each server, its heated impressions that the log's fold has counted.
+        """
+        out: Counter[str] = Counter()
+        for name, share in self.servers.items():
+            counted = folded.get(name, {})
+            for content, most in share.reserved.items() if not share.settled else ():
+                out[content] += max(most - counted.get(content, 0), 0)
+        return out
+
+    def counted(self, folded: Mapping[str, By]) -> Counter[str]:
+        """Of each content, impressions of all these servers that are folded."""
+        out: Counter[str] = Counter()
+        for name, share in self.servers.items():
+            out.update(share.shown if share.settled else folded.get(name, {}))
+        return out
+
+    def ended(self, offsets: By, before_ms: int) -> list[str]:
+        """Servers of which nothing more can come in: all that they logged is folded.
+
+        A journal has one writer at a time, and is folded in order. So once its fold (``offsets``, by journal) has come
+        to where a later server began, the earlier one is dead and counted. Where entries come by a broker, in other
+        partitions, only time tells: not heard of since ``before_ms``.
+        """
+        began: By = {}
         for share in self.servers.values():
-            if share.at_ms < before_ms:
-                share.reserved, share.published = dict(share.shown), dict(share.shown)
+            began[share.journal] = max(began.get(share.journal, 0), share.began)
+        return [
+            name
+            for name, share in self.servers.items()
+            if not share.settled
+            and (share.at_ms < before_ms or share.began < began[share.journal] <= offsets.get(share.journal, 0))
+        ]
+
+    def settle(self, server: str, folded: By) -> None:
+        """A server that ended: what it had left is free again. ``folded``: what it showed, as the log has it."""
+        share = self.servers[server]
+        ours = share.reserved.keys() | share.shown.keys()  # not contents that are gone
+        share.shown = {c: most for c in ours if (most := max(folded.get(c, 0), share.shown.get(c, 0))) > 0}
+        share.reserved, share.published, share.settled = dict(share.shown), dict(share.shown), True
 
     def bury(self, contents: Iterable[str]) -> None:
         """Drop contents that are gone, and servers that nothing is known of any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -73,10 +73,17 @@ def slate_of(line: wire.Logged) -> Slate:
     return Slate(line.user_id, tuple(p.id for p in line.places), tuple(p.kind for p in line.places), line.ts)
 
 
-def fold(store: Store, live: Live, entries: Sequence[Entry], patient: bool = False) -> list[Entry]:
+def fold(
+    store: Store,
+    live: Live,
+    entries: Sequence[Entry],
+    patient: bool = False,
+    shown: Callable[[wire.Logged], None] | None = None,
+) -> list[Entry]:
     """Fold entries in their order.
 
     Args:
+        shown: hears of each decision that is counted.
         patient: with several partitions an event can come in before the decision it belongs to. It then waits, and all
             after it in its partition. Otherwise it is passed over: what was acknowledged was checked, so its decision
             is lost, or the log is damaged.
@@ -105,6 +112,8 @@ def fold(store: Store, live: Live, entries: Sequence[Entry], patient: bool = Fal
         if i in lines:
             if lines[i].decision_id not in live.slates:
                 live.show(lines[i], entry.value)
+                if shown is not None:
+                    shown(lines[i])
         elif i in told:
             event, user = told[i].event, told[i].user
             if event is not None:

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 
 import msgspec
 
+from upwell.events.port import Log
 from upwell.service import allowances, apply, records, told, wire
 from upwell.service.clock import Clock
-from upwell.service.live import Live
+from upwell.service.live import HOUR_MS, Live
 from upwell.service.regulator import place_users
 from upwell.service.settings import Settings
 from upwell.state.batch import Batch
+from upwell.state.errors import StoreDown
 from upwell.state.port import EVERYTHING, Store, Watcher
 
 WAIT_S = 0.05
@@ -23,12 +25,13 @@ CONTENTS_S = 1.0
 class Follower:
     """Brings what others changed into ``live``. Reads run on a thread; what they brought is taken on the event loop."""
 
-    def __init__(self, settings: Settings, store: Store, live: Live, clock: Clock) -> None:
-        self.settings, self.store, self.live, self.clock = settings, store, live, clock
+    def __init__(self, settings: Settings, store: Store, live: Live, clock: Clock, events: Log) -> None:
+        self.settings, self.store, self.live, self.clock, self.events = settings, store, live, clock, events
         self._watcher: Watcher | None = None
         self._number = 0
         self._changed = set[str]()  # contents to be read anew
         self._next_contents_s = 0.0
+        self._reported_ms = clock()
 
     def load(self) -> None:
         """All contents, and what the last tick told. Users come with their first request. Before requests do."""
@@ -107,11 +110,21 @@ class Follower:
     async def report(self) -> None:
         """Tell the worker what this server showed of grants, and which tick it goes by."""
         live = self.live
-        report = allowances.Report(self._number, dict(live.shown_of), live.shown, self.clock())
+        events = self.events
+        report = allowances.Report(
+            self._number, dict(live.shown_of), live.shown, self.clock(), events.partition, events.began
+        )
         batch = Batch()
         batch.put("member", live.server, msgspec.msgpack.encode(report))
         batch.ttl_s["member"] = 86_400.0
-        await asyncio.to_thread(self.store.write, batch)
+        try:
+            await asyncio.to_thread(self.store.write, batch)
+        except StoreDown:
+            # Whoever is not heard of for ``late_h`` is taken for dead, and what it had left is given to others.
+            if report.at_ms - self._reported_ms > self.settings.late_h * HOUR_MS / 2:
+                live.contents.left[:] = 0
+            raise
+        self._reported_ms = report.at_ms
 
     def close(self) -> None:
         if self._watcher is not None:

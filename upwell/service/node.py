@@ -69,7 +69,7 @@ class Node:
     async def start(self) -> None:
         """Read what the store has, fold what the log has beyond it, and begin the loops."""
         if self.shared:
-            self.follower = Follower(self.settings, self.store, self.live, self.clock)
+            self.follower = Follower(self.settings, self.store, self.live, self.clock, self.events)
             await asyncio.to_thread(self.follower.load)
             loops = (
                 ("follow", self._every(0.0, self.follower.follow)),

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
+import numpy as np
 
 from upwell.events.port import Entry, Log, LogDown, OffsetLost
-from upwell.service import apply, told, wire
-from upwell.service.allowances import Allowances, Report
+from upwell.model import Content
+from upwell.regulator import slate
+from upwell.service import apply, ticker, told, wire
+from upwell.service.allowances import Allowances, By, Report
 from upwell.service.clock import Clock
-from upwell.service.live import Live
+from upwell.service.live import DAY_S, Live
 from upwell.service.records import COLUMN
 from upwell.service.regulator import Regulator, place_users
 from upwell.service.settings import Settings
@@ -176,13 +180,24 @@ class Worker:
     def _fold(self, entries: Sequence[Entry]) -> bool:
         """Fold entries and write what came of them; False: they are another worker's now."""
         now_s = time.monotonic()
-        waiting = apply.fold(self.store, self.live, entries, patient=now_s < self._patient_until_s)
+        heated: dict[str, Counter[str]] = {}
+
+        def shown(line: wire.Logged) -> None:
+            names = [place.id for place in line.places if place.kind == slate.HEATED]
+            if names:
+                heated.setdefault(line.server, Counter()).update(names)
+
+        waiting = apply.fold(self.store, self.live, entries, now_s < self._patient_until_s, shown)
         if not waiting:
             self._patient_until_s = now_s + PATIENCE_S
         self._later += waiting
         batch = self.live.unsaved()
         if batch is None:
             return True
+        for server, counted in heated.items():
+            batch.add("member", server, counted)
+        # They are asked for as long as a content that they name may live.
+        batch.ttl_s["member"] = self.settings.life_days * DAY_S + self.settings.late_h * 3_600.0
         try:
             self.store.write(batch)
         except Conflict as conflict:
@@ -228,8 +243,7 @@ class Worker:
             if body is None:
                 gone.append(name)
             else:
-                row = self.live.add_content(wire.content_decoder.decode(body), counts)
-                contents.counts[row] += contents.unsaved[row]
+                self._counted(wire.content_decoder.decode(body), counts)
         self._bury([name for name in gone if name in contents.rows.at])
 
     def _bury(self, names: list[str]) -> None:
@@ -263,21 +277,51 @@ class Worker:
         if lease != before:
             self._load_allowances()
         now = self.clock()
-        for server, body in pages(self.store.scan, "member"):
-            self.allowances.acknowledge(server, report_decoder.decode(body))
-        self.allowances.forget(now - round(self.settings.late_h * 3_600_000))
+        folded = self._hear(now)
         if regulator.segments_due:
             place_users(self.live, regulator.find_segments())
             self.store.write(self._segments())
         contents = self.live.contents
         regulator.books.fit(len(contents.live))
-        lent = regulator.books.of["granted"] * 0
+        lent = self.allowances.lent(folded)
+        self._recount()
+        rows = np.zeros(len(contents.live), np.int64)
         for name, row in contents.rows.at.items():
-            lent[row] = self.allowances.held(name)
+            rows[row] = lent[name]
+
+        def share(ticked: ticker.Ticked) -> None:
+            self._share(ticked, self.allowances.counted(folded))
+
         try:
-            regulator.run(contents, self._heated_share(), now, lease, self._share, lent)
+            regulator.run(contents, self._heated_share(), now, lease, share, rows)
         except (Fenced, Conflict):
             log.info("another worker ticks now; what this one made up for its servers is void")
+
+    def _hear(self, now: int) -> dict[str, By]:
+        """Take in what servers report, and settle those that ended; of the others, heated impressions folded so far."""
+        for server, body in pages(self.store.scan, "member"):
+            self.allowances.acknowledge(server, report_decoder.decode(body))
+        servers = self.allowances.servers
+        ended = self.allowances.ended(self.store.offsets(), now - round(self.settings.late_h * 3_600_000))
+        there = [name for name, share in servers.items() if not share.settled]
+        # Asked for after the offsets, so that they hold all that these are the state of.
+        folded = dict(zip(there, self.store.counters("member", there), strict=True))
+        for server in ended:
+            self.allowances.settle(server, folded.pop(server))
+        return folded
+
+    def _recount(self) -> None:
+        """What was withdrawn may be released now: all that was folded of it must be known, by other workers too."""
+        contents, withdrawn = self.live.contents, self.regulator.books.withdrawn
+        rows = [row for row in np.flatnonzero(withdrawn).tolist() if contents.live[row]]
+        names = [contents.rows.names[row] for row in rows]
+        for row, counts in zip(rows, self.store.counters("content", names) if names else (), strict=True):
+            self._counted(contents.info[row], counts)
+
+    def _counted(self, content: Content, counts: dict[str, int]) -> None:
+        """A content as the store has it, and what is not there yet."""
+        row = self.live.add_content(content, counts)
+        self.live.contents.counts[row] += self.live.contents.unsaved[row]
 
     def _segments(self) -> Batch:
         batch = Batch()
@@ -289,15 +333,24 @@ class Worker:
         counts = self.live.contents.counts
         return int(counts[:, COLUMN["heated"]].sum()) / max(int(counts[:, COLUMN["impressions"]].sum()), 1)
 
-    def _share(self, ticked: told.ticker.Ticked) -> None:
-        """Allowances and all that servers go by, in the same write as the books."""
+    def _share(self, ticked: ticker.Ticked, counted: Counter[str]) -> None:
+        """Allowances and all that servers go by, in the same write as the books.
+
+        ``counted``: of each content, heated impressions of the servers that share its grant. What is counted beyond
+        them was shown before there were several.
+        """
         names, books = self.live.contents.rows.names, self.regulator.books
+        heated = self.live.contents.counts[:, COLUMN["heated"]]
         now = self.clock()
-        alive = [name for name, share in self.allowances.servers.items() if now - share.at_ms < ALIVE_S * 1_000]
+        alive = [
+            name
+            for name, share in self.allowances.servers.items()
+            if now - share.at_ms < ALIVE_S * 1_000 and not share.settled
+        ]
         granted = books.of["granted"][: len(ticked.outstanding)] + ticked.changes["granted"]
         released = books.of["released"][: len(ticked.outstanding)] + ticked.changes["released"]
         available = {
-            names[row]: int(granted[row] - released[row])
+            names[row]: int(granted[row] - released[row]) - max(int(heated[row]) - counted[names[row]], 0)
             for row in range(1, len(names))
             if ticked.outstanding[row] > 0 and names[row]
         }
