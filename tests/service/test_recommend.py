@@ -115,8 +115,8 @@ def test_the_organic_places_are_the_rankers_order(logged):
         ranked = line.question.candidates
         organic = [ranked.index(p.id) for p in regulated(line) if p.kind == slate.ORGANIC]
         assert len(set(organic)) == len(organic)
-        blocked = np.frombuffer(line.question.blocked, bool)
-        scores = np.frombuffer(line.question.scores, np.float32)
+        blocked = wire.blocked_of(line.question)
+        scores = wire.scores_of(line.question)
         best = [i for i in np.argsort(-scores, kind="stable") if not blocked[i]]
         assert organic == best[: len(organic)]
 
@@ -130,7 +130,7 @@ def test_no_slate_shows_anything_twice(logged):
 
 def test_nothing_is_left_out_that_could_fill_a_place(logged):
     for line in logged:
-        free = int((~np.frombuffer(line.question.blocked, bool)).sum())
+        free = int((~wire.blocked_of(line.question)).sum())
         heated = sum(p.kind == slate.HEATED for p in regulated(line))
         assert len(regulated(line)) >= min(line.question.size, free)
         assert len(regulated(line)) <= free + heated
@@ -458,7 +458,7 @@ def test_contributions_add_up_to_the_logit_exactly(logged):
 def test_logits_are_those_that_were_compared(logged):
     for line in logged:
         asked = line.question
-        scores, preference = wire.floats(asked.scores), wire.floats(asked.preference)
+        scores, preference = wire.scores_of(asked), wire.floats(asked.preference)
         grants = dict(zip(asked.grants, wire.floats(asked.grant_scores), strict=True))
         for place in regulated(line):
             if place.kind == slate.ORGANIC:
@@ -580,7 +580,7 @@ def test_a_user_forgotten_while_the_request_waits_is_a_new_user():
     live = server(14)
     ids = [live.next_id(NOW) for _ in range(2)]
     batch = [asked(live, request(f"u{u}", ["c1", "c2", "c3"], size=2), ids[u]) for u in range(2)]
-    live.erase("u1")
+    live.erase("u1", NOW)
     lines = live.recommend(batch, ids, NOW)
     assert [line.user_id for line in lines] == ["u0", "u1"]
     assert not live.failures
@@ -596,7 +596,7 @@ def test_a_row_given_to_another_user_while_the_request_waits_stays_theirs():
     live = server(14)
     id = live.next_id(NOW)
     batch = [asked(live, request("u1", ["c1", "c2", "c3"], size=2), id)]
-    live.erase("u1")
+    live.erase("u1", NOW)
     row = known_user(live, "other")
     assert batch[0].user == row
     before = live.users.record[row].tobytes()
@@ -640,6 +640,7 @@ def test_numpy_and_jax_build_identical_slates_from_ten_thousand_requests():
         np.testing.assert_array_equal(got.picked.ids, np.asarray(theirs.ids))
         np.testing.assert_array_equal(got.picked.kind, np.asarray(theirs.kind))
         np.testing.assert_array_equal(got.picked.stochastic, np.asarray(theirs.stochastic))
+        np.testing.assert_array_equal(got.picked.column, np.asarray(theirs.column))
         np.testing.assert_allclose(got.picked.propensity, np.asarray(theirs.propensity), rtol=1e-4)
         requests += len(batch)
         kinds += np.bincount(got.picked.kind.ravel(), minlength=3)

@@ -12,8 +12,11 @@ Departures from the literal rules, with their reasons (also in docs/decisions.md
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
-from upwell.agents.xp import Array, Namespace
+import numpy as np
+
+from upwell.agents.xp import Array, Namespace, clip, side_by_side
 
 EXPLOITATION, CURIOSITY, FATIGUE, SATISFACTION = 0, 1, 2, 3
 FIRST_SIGHT = (0.7, 0.5, 0.2, 0.6)
@@ -43,13 +46,16 @@ def first_sight(xp: Namespace, shape: tuple[int, ...]) -> Array:
 
 def recover(xp: Namespace, mind: Array, elapsed_h: Array, rules: MindRules) -> Array:
     """The mind after ``elapsed_h`` hours without an impression: each state falls back towards its first value."""
-    first = xp.asarray(FIRST_SIGHT, dtype=xp.float32)
-    half_lives = xp.asarray(
-        [rules.exploitation_half_life_h, rules.curiosity_half_life_h, rules.fatigue_half_life_h, xp.inf],
-        dtype=xp.float32,
-    )
+    first, half_lives = constants(rules)
     kept = xp.exp2(-xp.maximum(elapsed_h, 0.0)[..., None] / half_lives)
     return (first + (mind - first) * kept).astype(xp.float32)
+
+
+@cache
+def constants(rules: MindRules) -> tuple[np.ndarray, np.ndarray]:
+    """First sight and half-lives in hours, f32 ``[4]`` each."""
+    half_lives = rules.exploitation_half_life_h, rules.curiosity_half_life_h, rules.fatigue_half_life_h, np.inf
+    return np.asarray(FIRST_SIGHT, np.float32), np.asarray(half_lives, np.float32)
 
 
 def update(
@@ -76,9 +82,9 @@ def update(
     exploitation, curiosity, fatigue, satisfaction = (mind[..., i] for i in range(4))
     # 0.6 is where a slate with exactly the expected clicks leaves a user: neither pleased nor disappointed.
     surprise = (clicks - expected_clicks) / xp.sqrt(xp.maximum(expected_clicks, 0.05))
-    outcome = xp.clip(0.6 + rules.surprise_weight * surprise, rules.miss, 1.0)
+    outcome = clip(xp, 0.6 + rules.surprise_weight * surprise, rules.miss, 1.0)
     satisfaction = rules.satisfaction_memory * satisfaction + (1 - rules.satisfaction_memory) * outcome
     curiosity = curiosity + rules.curiosity_step * clicked_new
     fatigue = fatigue + rules.fatigue_step * (similarity > rules.similar)
     exploitation = exploitation - rules.exploitation_step * (satisfaction < rules.low_satisfaction)
-    return xp.clip(xp.stack([exploitation, curiosity, fatigue, satisfaction], axis=-1), 0.0, 1.0).astype(xp.float32)
+    return clip(xp, side_by_side(xp, (exploitation, curiosity, fatigue, satisfaction)), 0.0, 1.0).astype(xp.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from upwell.agents.mind import CURIOSITY, EXPLOITATION, FATIGUE, SATISFACTION
-from upwell.agents.xp import Array, Namespace
+from upwell.agents.xp import Array, Namespace, clip
 
 MOST = 0.95
 """Highest explore probability at one place: below 1, so that what would have stood there keeps a chance."""
@@ -28,8 +28,8 @@ def explore_probability(xp: Namespace, mind: Array, dials: UserDials = RULES) ->
     Curiosity and fatigue call for something else; exploitation holds back; an unhappy user is not experimented on.
     """
     drive = mind[..., CURIOSITY] * (1.0 - mind[..., EXPLOITATION]) + 0.5 * mind[..., FATIGUE]
-    calm = xp.clip((mind[..., SATISFACTION] - 0.3) / 0.3, 0.0, 1.0)
-    return xp.clip(drive * calm * dials.explore, 0.0, MOST)
+    calm = clip(xp, (mind[..., SATISFACTION] - 0.3) / 0.3, 0.0, 1.0)
+    return clip(xp, drive * calm * dials.explore, 0.0, MOST)
 
 
 def explore_parts(
@@ -63,5 +63,5 @@ def expected_after(expected: Array, clicks: Array, size: Array) -> Array:
 
 def familiarity(xp: Namespace, embedding: Array, recent: Array) -> Array:
     """Mean cosine of a slate of unit embeddings ``[..., K, D]`` to what was shown just before ``[..., D]``."""
-    dot = xp.einsum("...kd,...d->...k", embedding, recent).mean(-1)
+    dot = xp.matmul(embedding, recent[..., None])[..., 0].mean(-1)
     return dot / xp.maximum(xp.sqrt((recent * recent).sum(-1)), 1e-6)

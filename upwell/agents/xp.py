@@ -6,6 +6,8 @@ not share stands here, so that one text of the decision maths runs in the world 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,7 +48,17 @@ def quantise(xp: Namespace, logits: Array, limit: float = 1024.0) -> Array:
 
     float32 holds whole numbers exactly up to 2^24, so up to 16 such terms add without rounding.
     """
-    return xp.clip(xp.round(logits * MILLI), -limit * MILLI, limit * MILLI).astype(xp.float32)
+    return clip(xp, xp.round(logits * MILLI), -limit * MILLI, limit * MILLI).astype(xp.float32)
+
+
+def clip(xp: Namespace, x: Array, low: float, high: float) -> Array:
+    """``x`` within [low, high]; a third of the time of NumPy's own on a few numbers."""
+    return xp.minimum(xp.maximum(x, low), high)
+
+
+def side_by_side(xp: Namespace, arrays: Sequence[Array]) -> Array:
+    """Arrays along a new last axis; a third of the time of NumPy's ``stack`` on a few numbers."""
+    return xp.concatenate([x[..., None] for x in arrays], axis=-1)
 
 
 def mix32(xp: Namespace, x: Array) -> Array:
@@ -70,12 +82,26 @@ def hash_uniform(xp: Namespace, *keys: Array | int) -> Array:
     Returns:
         float32 array of the broadcast shape, strictly between 0 and 1.
     """
+    first = next((i for i, key in enumerate(keys) if not isinstance(key, int)), len(keys))
+    state = xp.asarray(absorbed(*keys[:first]), dtype=xp.uint32)
     with np.errstate(over="ignore"):  # wrapping is the point; NumPy warns of it on scalars only
-        state = xp.asarray(0x9E3779B9, dtype=xp.uint32)
-        for key in keys:
-            key = xp.asarray(key & 0xFFFFFFFF if isinstance(key, int) else key).astype(xp.uint32)
+        for key in keys[first:]:
+            key = xp.uint32(key & 0xFFFFFFFF) if isinstance(key, int) else xp.asarray(key).astype(xp.uint32)
             state = mix32(xp, state ^ (key + xp.uint32(0x9E3779B9) + (state << xp.uint32(6))))
-    return ((state >> xp.uint32(8)).astype(xp.float32) + xp.float32(0.5)) * xp.float32(2.0**-24)
+    # The largest would round up to 1.
+    u = ((state >> xp.uint32(8)).astype(xp.float32) + xp.float32(0.5)) * xp.float32(2.0**-24)
+    return xp.minimum(u, xp.float32(1.0 - 2.0**-24))
+
+
+@lru_cache(maxsize=4_096)
+def absorbed(*keys: int) -> int:
+    """The state of ``hash_uniform`` after keys that are numbers."""
+    state = 0x9E3779B9
+    with np.errstate(over="ignore"):
+        for key in keys:
+            mixed = state ^ ((key & 0xFFFFFFFF) + 0x9E3779B9 + (state << 6)) & 0xFFFFFFFF
+            state = int(mix32(np, np.uint32(mixed)))
+    return state
 
 
 def sigmoid(xp: Namespace, x: Array) -> Array:

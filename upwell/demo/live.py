@@ -97,7 +97,7 @@ class Platform:
             moment.now_h, moment.place, moment.present, batch.users.created_day, question.ids, question.scores,
             question.blocked, view.contents, ordered=True,
         )  # fmt: skip
-        return slate.Slate(ids, kind, propensity, propensity < 1.0)
+        return slate.Slate(ids, kind, propensity, propensity < 1.0, jnp.zeros_like(ids))
 
     def _tell(self, view: Any, moment: Any, picked: slate.Slate, outcome: Any) -> None:
         io_callback(

@@ -6,10 +6,14 @@ and ``rounding`` closes the sum, so that contributions add up to the compared lo
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from upwell.agents.parts import Parts
-from upwell.agents.xp import MILLI, Array, Namespace, quantise, take
+from upwell.agents.xp import MILLI, Array, Namespace, quantise, side_by_side, take
 from upwell.regulator.slate import EXPLORED, HEATED, ORGANIC, Question, Slate, explored_places, heated_places
 
 REASONS: dict[str, str] = {
@@ -24,6 +28,7 @@ REASONS: dict[str, str] = {
 """Reason codes and what they mean."""
 
 CODES = tuple(REASONS)
+BIT = {code: 1 << i for i, code in enumerate(CODES)}
 
 
 class Explanation(NamedTuple):
@@ -34,24 +39,6 @@ class Explanation(NamedTuple):
     reasons: Array  # i32, bit i set: CODES[i]
 
 
-def columns(xp: Namespace, ids: Array, shown: Array) -> Array:
-    """Where each shown id stands among ``ids`` ``[..., X]``, i32 ``[..., R, K]``; 0 where it does not."""
-    return xp.argmax(shown[..., None] == ids[..., None, None, :], axis=-1).astype(xp.int32)
-
-
-def added_up(xp: Namespace, parts: Parts, total: Array, index: Array, here: Array) -> tuple[Array, Parts]:
-    """Parts at ``index`` in whole steps, and the rest that rounding left; zero outside ``here`` (bool)."""
-    shape = total.shape
-
-    def at(values: Array) -> Array:
-        return xp.where(here, take(xp, xp.broadcast_to(values, shape), index), 0.0)
-
-    steps = {name: quantise(xp, at(part)) for name, part in parts.items()}
-    whole = at(total)
-    steps["rounding"] = whole - sum(steps.values())
-    return whole / MILLI, {name: values / MILLI for name, values in steps.items()}
-
-
 def contributions(
     xp: Namespace, asked: Question, picked: Slate, organic: Parts, heated: Parts, explored: Parts
 ) -> tuple[Array, Parts]:
@@ -60,21 +47,35 @@ def contributions(
     Args:
         organic: parts of the organic scores, each broadcasts to ``[..., R, C]``.
         heated: parts of the grants' scores, ``[..., R, G]``.
-        explored: parts of the preference to explore, ``[..., R, C]``.
+        explored: parts of the preference to explore, ``[..., R, C]``; none where nothing was explored.
     """
-    among = columns(xp, asked.ids, picked.ids)
-    groups = [added_up(xp, organic, asked.scores, among, picked.kind == ORGANIC)]
+    logit: Array = 0.0
+    named: Parts = {}
+    sources = [(ORGANIC, organic, asked.scores)]
     if asked.grants is not None:
-        index = columns(xp, asked.grants.ids, picked.ids)
-        groups.append(added_up(xp, heated, asked.grants.scores, index, picked.kind == HEATED))
-    if asked.exploration is not None:
-        preferred = quantise(xp, asked.exploration.logits)
-        groups.append(added_up(xp, explored, preferred, among, picked.kind == EXPLORED))
-    logit, named = groups[0]
-    for whole, parts in groups[1:]:
-        logit = logit + whole
-        named = {name: named.get(name, 0.0) + parts.get(name, 0.0) for name in named | parts}
+        sources.append((HEATED, heated, asked.grants.scores))
+    if asked.exploration is not None and explored:
+        sources.append((EXPLORED, explored, asked.exploration.logits))
+    for kind, parts, total in sources:
+        here = picked.kind == kind
+        column = xp.where(here, picked.column, 0)
+        values = [take(xp, xp.broadcast_to(one, total.shape), column) for one in (total, *parts.values())]
+        whole = xp.where(here, quantise(xp, values[0]) if kind == EXPLORED else values[0], 0.0)
+        steps = xp.where(here[..., None], quantise(xp, side_by_side(xp, values[1:])), 0.0)
+        logit = logit + whole / MILLI
+        closing = (whole - steps.sum(-1)) / MILLI
+        each = dict(zip(parts, xp.moveaxis(steps / MILLI, -1, 0), strict=True)) | {"rounding": closing}
+        named |= {name: named[name] + part if name in named else part for name, part in each.items()}
     return logit, named
+
+
+@cache
+def special_places(size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Which of the heated places each place is ``[K]``, ``size`` where none; which are explorable."""
+    rank, explorable = np.full(size, size), np.zeros(size, bool)
+    rank[list(heated_places(size))] = np.arange(len(heated_places(size)))
+    explorable[list(explored_places(size))] = True
+    return rank, explorable
 
 
 def reasons(xp: Namespace, asked: Question, picked: Slate, owed: Array, held_out: Array, protected: Array) -> Array:
@@ -84,28 +85,20 @@ def reasons(xp: Namespace, asked: Question, picked: Slate, owed: Array, held_out
         owed: bool ``[..., R, K]``, contents owed a heating chance.
         held_out, protected: bool ``[..., R]``; the held out are protected too.
     """
-    size = picked.ids.shape[-1]
-    place = xp.arange(size)
-    rank_of = {k: h for h, k in enumerate(heated_places(size))}
-    heat_rank = xp.asarray([rank_of.get(k, -1) for k in range(size)])
-    explorable = xp.asarray([k in explored_places(size) for k in range(size)])
-    organic = picked.kind == ORGANIC
-    heats, explores = asked.slots is not None, asked.exploration is not None
-    slots = asked.slots[..., None] if asked.slots is not None else size
-    is_heat, is_tried = heats & (heat_rank >= 0), explores & explorable
-    of: dict[str, Array] = {
-        "ranker": organic,
-        "explored": picked.kind == EXPLORED,
-        "heated:chance": (picked.kind == HEATED) & owed,
-        "heated:grant": (picked.kind == HEATED) & ~owed,
-        "kept_from_new_user": organic & is_tried & (protected & ~held_out)[..., None],
-        "holdout": organic & (is_heat | is_tried) & held_out[..., None],
-        "cap_reached": organic & is_heat & ~held_out[..., None] & (slots <= heat_rank),
-    }
-    bits = xp.zeros(picked.ids.shape, dtype=xp.int32) + 0 * place
-    for i, code in enumerate(CODES):
-        bits = bits + (1 << i) * of[code].astype(xp.int32)
-    return bits
+    heat_rank, explorable = special_places(picked.ids.shape[-1])
+    may_heat = heat_rank < len(heat_rank)
+    heated = xp.where(owed, BIT["heated:chance"], BIT["heated:grant"])
+    explored = xp.where(picked.kind == EXPLORED, BIT["explored"], BIT["ranker"])
+    bits = xp.where(picked.kind == HEATED, heated, explored)
+    # What kept a place organic, where something else might have stood.
+    held, new = held_out[..., None], (protected & ~held_out)[..., None]
+    kept: Array = 0
+    if asked.exploration is not None:
+        kept = kept | BIT["kept_from_new_user"] * (explorable & new) | BIT["holdout"] * (explorable & held)
+    if asked.slots is not None:
+        capped = may_heat & ~held & (asked.slots[..., None] <= heat_rank)
+        kept = kept | BIT["holdout"] * (may_heat & held) | BIT["cap_reached"] * capped
+    return (bits + kept * (picked.kind == ORGANIC)).astype(xp.int32)
 
 
 def names(bits: int) -> tuple[str, ...]:

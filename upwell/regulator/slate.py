@@ -10,7 +10,10 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from upwell.agents.xp import BLOCKED, Array, Namespace, gumbel, one_hot, quantise, take, top_k
+import numpy as np
+import numpy.typing as npt
+
+from upwell.agents.xp import BLOCKED, Array, Namespace, gumbel, one_hot, quantise, side_by_side, take, top_k
 
 ORGANIC, EXPLORED, HEATED = 0, 1, 2
 
@@ -22,6 +25,7 @@ class Slate(NamedTuple):
     kind: Array  # i32, ORGANIC, EXPLORED or HEATED
     propensity: Array  # f32, chance of this content at this place given those above
     stochastic: Array  # bool, false where the place was filled without chance
+    column: Array  # i32, where it stands among the candidates, a heated one among the grants
 
 
 class Grants(NamedTuple):
@@ -66,6 +70,15 @@ def explored_places(size: int) -> tuple[int, ...]:
     return tuple(sorted({free[len(free) // 3], free[-1]})) if len(free) > 1 else ()
 
 
+@cache
+def sources(size: int, heats: bool, explores: bool) -> npt.NDArray[np.int64]:
+    """Whose each place is ``[K]``: 0 organic, then a number for each heated place, then for each explorable one."""
+    special = (*(heated_places(size) if heats else ()), *(explored_places(size) if explores else ()))
+    whose = np.zeros(size, np.int64)
+    whose[list(special)] = np.arange(1, len(special) + 1)
+    return whose
+
+
 def choose_heated(xp: Namespace, grants: Grants, organic_ids: Array, slots: Array, size: int) -> tuple[Array, Array]:
     """Fill the heated places by score, within each grant's lease.
 
@@ -74,26 +87,25 @@ def choose_heated(xp: Namespace, grants: Grants, organic_ids: Array, slots: Arra
         slots: i32 ``[..., R]``, heated places this request may use.
 
     Returns:
-        ids i32 ``[..., R, H]`` (-1: none) and whether filled.
+        columns of the grants i32 ``[..., R, H]`` and whether filled.
     """
-    count = len(heated_places(size))
     shown = (grants.ids[..., None, :, None] == organic_ids[..., :, None, :]).any(-1)
     scores = xp.where(shown, BLOCKED, grants.scores)
-    used = xp.zeros(grants.lease.shape, dtype=xp.int32)
+    lease = grants.lease[..., None, :]
     width = grants.ids.shape[-1]
-    ids, filled = [], []
-    for h in range(count):
+    columns, filled = [], []
+    for h in range(len(heated_places(size))):
         best = xp.argmax(scores, axis=-1)
-        pick = one_hot(xp, best, width) & (scores > BLOCKED / 2) & (slots > h)[..., None]
+        here = one_hot(xp, best, width)
+        pick = here & ((take(xp, scores, best[..., None])[..., 0] > BLOCKED / 2) & (slots > h))[..., None]
         # Earlier requests of the batch come first: the lease counts down along the batch.
-        before = xp.cumsum(pick.astype(xp.int32), axis=-2) - pick
-        pick = pick & (before + used[..., None, :] < grants.lease[..., None, :])
-        used = used + pick.sum(-2).astype(xp.int32)
-        scores = xp.where(one_hot(xp, best, width), BLOCKED, scores)
-        got = pick.any(-1)
-        ids.append(xp.where(got, (pick * grants.ids[..., None, :]).sum(-1), -1).astype(xp.int32))
-        filled.append(got)
-    return xp.stack(ids, axis=-1), xp.stack(filled, axis=-1)
+        count = xp.cumsum(pick, axis=-2, dtype=xp.int32)
+        pick = pick & (count <= lease)
+        lease = lease - pick.sum(-2, keepdims=True, dtype=xp.int32)
+        scores = xp.where(here, BLOCKED, scores)
+        columns.append(best)
+        filled.append(pick.any(-1))
+    return side_by_side(xp, columns).astype(xp.int32), side_by_side(xp, filled)
 
 
 def choose_explored(
@@ -104,23 +116,41 @@ def choose_explored(
     Returns:
         candidate indices i32 ``[..., R, E]``, whether explored, and the draw's conditional probability.
     """
-    width = eligible.shape[-1]
+    if xp is not np:
+        return drawn(xp, exploration, eligible, floor, places)
+    # Most requests try nothing out: only the others are worked out.
+    tries = (exploration.u_whether < exploration.probability[..., None]).any(-1)
+    shape = (*tries.shape, places)
+    out = np.zeros(shape, np.int32), np.zeros(shape, bool), np.zeros(shape, np.float32)
+    if tries.any():
+        part = drawn(np, Exploration(*(x[tries] for x in exploration)), eligible[tries], floor, places)
+        for whole, of in zip(out, part, strict=True):
+            whole[tries] = of
+    return out
+
+
+def drawn(
+    xp: Namespace, exploration: Exploration, eligible: Array, floor: float, places: int
+) -> tuple[Array, Array, Array]:
+    """As ``choose_explored``, of every request."""
+    logits = xp.where(eligible, quantise(xp, exploration.logits) / 1024.0, -1e9)
+    weight = xp.exp(logits - logits.max(-1, keepdims=True)) * eligible
+    noise = gumbel(xp, exploration.u_which)
+    whether = exploration.u_whether < exploration.probability[..., None]
     index, explored, probability = [], [], []
     for e in range(places):
-        any_left = eligible.any(-1)
-        masked = xp.where(eligible, quantise(xp, exploration.logits) / 1024.0, -1e9)
-        weight = xp.exp(masked - masked.max(-1, keepdims=True)) * eligible
+        left = eligible.sum(-1, keepdims=True).astype(xp.float32)
         share = weight / xp.maximum(weight.sum(-1, keepdims=True), 1e-30)
-        uniform = eligible / xp.maximum(eligible.sum(-1, keepdims=True), 1)
-        mixed = (1.0 - floor) * share + floor * uniform
-        noisy = xp.where(eligible, xp.log(xp.maximum(mixed, 1e-30)) + gumbel(xp, exploration.u_which[..., e, :]), -1e9)
+        mixed = (1.0 - floor) * share + (floor / xp.maximum(left, 1.0)) * eligible
+        noisy = xp.where(eligible, xp.log(xp.maximum(mixed, 1e-30)) + noise[..., e, :], -1e9)
         # Coarse steps make the draw the same in both backends; log and exp differ in their last bits.
         best = xp.argmax(xp.round(noisy * 4096.0), axis=-1)
         index.append(best.astype(xp.int32))
-        explored.append((exploration.u_whether[..., e] < exploration.probability) & any_left)
+        explored.append(whether[..., e] & (left > 0)[..., 0])
         probability.append(take(xp, mixed, best[..., None])[..., 0])
-        eligible = eligible & ~(one_hot(xp, best, width) & explored[-1][..., None])
-    return xp.stack(index, axis=-1), xp.stack(explored, axis=-1), xp.stack(probability, axis=-1)
+        gone = one_hot(xp, best, eligible.shape[-1]) & explored[-1][..., None]
+        eligible, weight = eligible & ~gone, xp.where(gone, 0.0, weight)
+    return side_by_side(xp, index), side_by_side(xp, explored), side_by_side(xp, probability)
 
 
 def build(
@@ -141,50 +171,46 @@ def build(
         scores: f32 ``[..., R, C]``, quantised organic scores.
         blocked: bool ``[..., R, C]``, never to be shown (seen before, excluded).
         size: K, at most C.
-        grants, slots: heating, and how many heated places each request may use ``[..., R]``.
+        grants, slots: heating, and how many heated places each request may use ``[..., R]``; both or neither.
         exploration: the user agents' choice; None shows the organic order.
         floor: share of uniform in an explored draw, so that no propensity vanishes.
     """
     ids_r = xp.broadcast_to(ids[..., None, :], scores.shape)
     _, order = top_k(xp, xp.where(blocked, BLOCKED, scores), size)
     organic = take(xp, ids_r, order)
-    shape = organic.shape
-    kind = [xp.zeros(shape[:-1], dtype=xp.int32) for _ in range(size)]
-    special: dict[int, Array] = {}
-    chance: dict[int, tuple[Array, Array]] = {}
-    if grants is not None and slots is not None:
-        heated, got = choose_heated(xp, grants, organic, slots, size)
-        for h, place in enumerate(heated_places(size)):
-            special[place] = heated[..., h]
-            kind[place] = xp.where(got[..., h], HEATED, ORGANIC)
-    places = explored_places(size)
+    places = explored_places(size) if exploration is not None else ()
+    whose = sources(size, grants is not None, bool(places))
+    # What may stand at a place instead of the organic order, side by side; ``sources`` says where.
+    nothing = xp.zeros((*organic.shape[:-1], 1), dtype=xp.int32)
+    special, kinds, columns = [nothing], [nothing], [nothing]
+    propensity, stochastic = xp.ones(organic.shape, dtype=xp.float32), xp.zeros(organic.shape, dtype=bool)
+    taken = organic
+    if grants is not None:
+        column, got = choose_heated(xp, grants, organic, slots, size)
+        held = xp.broadcast_to(grants.ids[..., None, :], grants.scores.shape)
+        special.append(xp.where(got, take(xp, held, column), -1))
+        kinds.append(HEATED * got)
+        columns.append(column)
+        taken = xp.concatenate([organic, special[-1]], axis=-1)
     if exploration is not None and places:
-        taken = (ids_r[..., None] == organic[..., None, :]).any(-1)
-        for content in special.values():
-            taken = taken | (ids_r == content[..., None])
-        index, explored, probability = choose_explored(xp, exploration, ~blocked & ~taken, floor, len(places))
-        for e, place in enumerate(places):
-            special[place] = take(xp, ids_r, index[..., e : e + 1])[..., 0]
-            kind[place] = xp.where(explored[..., e], EXPLORED, ORGANIC)
-            chance[place] = (explored[..., e], probability[..., e])
-    shown, propensity, stochastic = [], [], []
-    organic_shown = xp.zeros(shape[:-1], dtype=xp.int32)
-    one = xp.ones(shape[:-1], dtype=xp.float32)
-    for k in range(size):
-        plain = take(xp, organic, organic_shown[..., None])[..., 0]
-        shown.append(xp.where(kind[k] == ORGANIC, plain, special[k]) if k in special else plain)
-        organic_shown = organic_shown + (kind[k] == ORGANIC)
-        if k in chance and exploration is not None:
-            explored, probability = chance[k]
-            p = exploration.probability
-            propensity.append(xp.where(explored, p * probability, 1.0 - p).astype(xp.float32))
-            stochastic.append(p > 0)
-        else:
-            propensity.append(one)
-            stochastic.append(one < 0)
+        eligible = ~(blocked | (ids_r[..., None] == taken[..., None, :]).any(-1))
+        column, explored, probability = choose_explored(xp, exploration, eligible, floor, len(places))
+        special.append(take(xp, ids_r, column))
+        kinds.append(EXPLORED * explored)
+        columns.append(column)
+        p = exploration.probability[..., None]
+        chance = xp.where(explored, p * probability, 1.0 - p).astype(xp.float32)
+        first = int(whose.max()) + 1 - len(places)
+        explorable = whose >= first
+        propensity = xp.where(explorable, chance[..., np.maximum(whose - first, 0)], propensity)
+        stochastic = explorable & (p > 0)
+    kind = xp.concatenate(kinds, axis=-1)[..., whose]
+    plain = kind == ORGANIC
+    rank = xp.cumsum(plain, axis=-1, dtype=xp.int32) - plain  # the organic order goes on where nothing else stands
     return Slate(
-        ids=xp.stack(shown, axis=-1).astype(xp.int32),
-        kind=xp.stack(kind, axis=-1).astype(xp.int32),
-        propensity=xp.stack(propensity, axis=-1),
-        stochastic=xp.stack(stochastic, axis=-1),
+        ids=xp.where(plain, take(xp, organic, rank), xp.concatenate(special, axis=-1)[..., whose]).astype(xp.int32),
+        kind=kind.astype(xp.int32),
+        propensity=propensity,
+        stochastic=stochastic,
+        column=xp.where(plain, take(xp, order, rank), xp.concatenate(columns, axis=-1)[..., whose]).astype(xp.int32),
     )

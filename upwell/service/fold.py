@@ -25,6 +25,7 @@ TASTE_RATE = 0.12
 """How far a click moves a profile, as the reference platform's ranker has it."""
 NEW_MS = 3 * 86_400_000
 
+COUNTED = [COLUMN[name] for name in ("impressions", "heated", "explored")]
 Records = npt.NDArray[np.void]
 
 
@@ -66,7 +67,7 @@ def shown(
     keys: npt.NDArray[np.uint32],
     heated: npt.NDArray[np.bool_],
     explored: npt.NDArray[np.bool_],
-    now_ms: npt.NDArray[np.int64],
+    now_ms: int | npt.NDArray[np.int64],
 ) -> None:
     """Slates were shown: impressions are counted, each user's slate is open from now on.
 
@@ -90,22 +91,16 @@ def shown(
     arrived["open_decision"], arrived["open_size"] = decision, np.minimum(size, 255)
     arrived["visited_ms"] = now_ms
     arrived["requests"] += 1
-    short = np.maximum(keys.astype(np.uint16), 1)
-    for k in range(rows.shape[1]):
-        at = arrived["ring_at"]
-        here = np.flatnonzero(filled[:, k])
-        arrived["ring"][here, at[here] % RING] = short[here, k]
-        arrived["ring_at"][here] = (at[here] + 1) % RING
+    which, k = np.nonzero(filled)
+    nth = np.cumsum(filled, -1)[which, k] - 1
+    at = arrived["ring_at"].astype(np.int64)
+    arrived["ring"][which, (at[which] + nth) % RING] = np.maximum(keys.astype(np.uint16), 1)[which, k]
+    arrived["ring_at"] = (at + size) % RING
     users.record[place] = arrived
     users.dirty.update(place.tolist())
-    flat, on = known[filled], known[filled] != NOBODY
-    for column, amount in (
-        ("impressions", np.ones(len(flat), np.int64)),
-        ("heated", heated[filled].astype(np.int64)),
-        ("explored", explored[filled].astype(np.int64)),
-    ):
-        np.add.at(contents.counts[:, COLUMN[column]], flat[on], amount[on])
-        np.add.at(contents.unsaved[:, COLUMN[column]], flat[on], amount[on])
+    here = known != NOBODY  # filled, and by a content that is known
+    counted = [known[here], known[here & heated], known[here & explored]]
+    contents.count_each(np.concatenate(counted), np.repeat(COUNTED, [len(one) for one in counted]))
 
 
 def clicked(users: Users, contents: Contents, row: int, content: int, decision: int, shown_ms: int) -> None:

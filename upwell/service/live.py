@@ -33,6 +33,8 @@ MODES = ("ranker", "rules", "policy")
 """Who may decide."""
 REMEMBERED = 100_000
 """Slates whose contents are kept at hand for the events that come; older ones are read from the store."""
+ERASED = 10_000
+"""Erased users who are remembered."""
 
 
 class Slate(NamedTuple):
@@ -63,7 +65,7 @@ class Live:
         self.throttle = 1.0
         self.platform_ctr = settings.click_rate
         self.failures: Counter[str] = Counter()
-        self.erased = set[str]()  # users whose slates are gone for good
+        self.erased: dict[str, int] = {}  # users whose slates are gone for good, and since when: see ``erase``
         user, revenue, long_term = settings.weights
         self.weights = Weights(user_satisfaction=user, platform_revenue=revenue, long_term=long_term)
         self.weights_version = "0"
@@ -128,16 +130,17 @@ class Live:
             settings, self.users, self.contents, self.grants, window, self.platform_ctr, asked, size, now_ms
         )  # fmt: skip
         names = self.contents.rows.names
-        lines: list[wire.Logged] = []
-        for b, one in enumerate(asked):
-            places = wire.places_of(one, decided, b, names)
-            line = self._line(one, ids[b], places, "rules", now_ms, None)
-            line.question = wire.question_of(one, decided, b, names, settings.seed)
+        lines = [
+            self._line(one, id, places, "rules", now_ms, None)
+            for one, id, places in zip(asked, ids, wire.places_of(asked, decided, names), strict=True)
+        ]
+        for one, line, question in zip(
+            asked, lines, wire.questions_of(asked, decided, names, settings.seed), strict=True
+        ):
+            line.question = question
             if one.request.shadow:
-                line.instead, line.places = places, ranked(one, size)
-            lines.append(line)
-        shadow = np.fromiter((one.request.shadow for one in asked), bool, len(asked))
-        if shadow.any():
+                line.instead, line.places = line.places, ranked(one, size)
+        if any(one.request.shadow for one in asked):
             for line in lines:
                 self.show(line, self._to_log(line))
                 heated = [self.contents.rows.at[p.id] for p in line.places if p.kind == slate.HEATED]
@@ -145,17 +148,18 @@ class Live:
             return lines
         picked = decided.picked
         rows = np.where(decided.empty[:, 0], recommend.NO_CONTENT, picked.ids[:, 0])
-        keys = np.asarray([[key_of(p.id) for p in line.places] + [0] * (size - len(line.places)) for line in lines])
-        kind = np.where(rows != recommend.NO_CONTENT, picked.kind[:, 0], slate.ORGANIC)
+        kind = np.where(decided.empty[:, 0], slate.ORGANIC, picked.kind[:, 0])
+        if decided.empty.any():  # empty places go to the end, as in the answer
+            order = np.argsort(decided.empty[:, 0], axis=-1, kind="stable")
+            rows, kind = np.take_along_axis(rows, order, -1), np.take_along_axis(kind, order, -1)
+        keys = self.contents.key[np.maximum(rows, NOBODY)]
+        for b, k in zip(*np.nonzero(rows < recommend.NO_CONTENT), strict=True):
+            keys[b, k] = key_of(lines[b].places[k].id)
         heated = kind == slate.HEATED
-        # Empty places go to the end, as in the answer.
-        order = np.argsort(rows == recommend.NO_CONTENT, axis=-1, kind="stable")
-        rows, heated = np.take_along_axis(rows, order, -1), np.take_along_axis(heated, order, -1)
-        explored = np.take_along_axis(kind, order, -1) == slate.EXPLORED
         users = np.fromiter((one.user for one in asked), np.int64, len(asked))
         fold.shown(
-            self.users, self.contents, users, decided.arrived, decision_keys(ids), rows, keys.astype(np.uint32),
-            heated, explored, np.full(len(asked), now_ms),
+            self.users, self.contents, users, decided.arrived, decision_keys(ids), rows, keys, heated,
+            kind == slate.EXPLORED, now_ms,
         )  # fmt: skip
         self._count_window(int((rows != recommend.NO_CONTENT).sum()), rows[heated])
         for line in lines:
@@ -332,10 +336,17 @@ class Live:
         """The store has this batch."""
         self.saved |= {partition: after for partition, (_, after) in batch.offsets.items()}
 
-    def erase(self, user_id: str) -> None:
-        """Forget a user and all slates shown to them. What is on its way to the store must be there already."""
+    def erase(self, user_id: str, at_ms: int) -> None:
+        """Forget a user and all slates shown to them. What is on its way to the store must be there already.
+
+        Who was erased is remembered for what comes late, and of the latest only: an event that names a slate of
+        somebody forgotten again waits for it as for any that is lost, a while, and is dropped then.
+        """
         self.users.forget(user_id)
-        self.erased.add(user_id)
+        self.erased.pop(user_id, None)
+        self.erased[user_id] = at_ms
+        while len(self.erased) > ERASED:
+            del self.erased[next(iter(self.erased))]
         for decision in [id for id, shown in self.slates.items() if shown.user_id == user_id]:
             del self.slates[decision]
             self.outcomes.pop(decision, None)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice, repeat
+from math import isfinite
+from operator import gt
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +19,7 @@ import numpy.typing as npt
 from upwell.agents import content, user
 from upwell.agents.dials import Dials
 from upwell.agents.parts import Parts, total
-from upwell.agents.xp import BLOCKED, MILLI, hash_uniform, quantise
+from upwell.agents.xp import BLOCKED, MILLI, hash_uniform, quantise, take
 from upwell.model import Request
 from upwell.regulator import explain, guards, policy, slate
 from upwell.service import fold
@@ -27,7 +30,8 @@ from upwell.service.tables import NOBODY, Contents, Users
 RULES = Dials()
 DAY_MS = 86_400_000
 WHETHER, WHICH = 601, 602
-CLICKS, IMPRESSIONS = COLUMN["clicks"], COLUMN["impressions"]
+CLICKS, IMPRESSIONS, HEATED = COLUMN["clicks"], COLUMN["impressions"], COLUMN["heated"]
+NEW_MS = 3 * DAY_MS
 REPEATED = -4.0e6
 """Added to the score of what a user has just been shown: below every other candidate, above what is blocked."""
 NO_CONTENT = -1
@@ -76,22 +80,22 @@ def prepare(contents: Contents, request: Request, number: int, user_row: int) ->
     """Candidates in the ranker's order, ties by id, of an id given twice the better one. Raises ValueError when a score
     is not a number."""
     given = request.candidates
-    scores = np.array([c.score for c in given], np.float64)
-    if not np.isfinite(scores).all():
-        raise ValueError("every score must be a finite number")
     ids = [c.id for c in given]
-    if not (scores[1:] < scores[:-1]).all():  # else in order already, as most rankers send them
-        ids = [ids[i] for i in sorted(range(len(ids)), key=lambda i: (-given[i].score, given[i].id))]
+    scores = [c.score for c in given]
+    if not all(map(gt, scores, islice(scores, 1, None))):  # else in order already, as most rankers send them
+        if not all(map(isfinite, scores)):
+            raise ValueError("every score must be a finite number")
+        ids = [ids[i] for i in sorted(range(len(ids)), key=lambda i: (-scores[i], ids[i]))]
+    elif scores and not (isfinite(scores[0]) and isfinite(scores[-1])):
+        raise ValueError("every score must be a finite number")
     if len(set(ids)) < len(ids):
         ids = list(dict.fromkeys(ids))
-    get = contents.rows.at.get
-    rows = np.asarray([get(name, NOBODY) for name in ids], np.int32)
-    unknown = rows == NOBODY
+    rows = np.fromiter(map(contents.rows.at.get, ids, repeat(NOBODY)), np.int32, len(ids))
     keys = contents.key[rows]
-    if unknown.any():
-        where = np.flatnonzero(unknown)
-        rows[where] = NO_CONTENT - 1 - np.arange(len(where), dtype=np.int32)
-        keys[where] = [key_of(ids[i]) for i in where]
+    unknown = np.flatnonzero(rows == NOBODY)
+    if len(unknown):
+        rows[unknown] = NO_CONTENT - 1 - np.arange(len(unknown), dtype=np.int32)
+        keys[unknown] = [key_of(ids[i]) for i in unknown]
     return Asked(request, number, user_row, rows, keys, ids, contents.rows.dropped)
 
 
@@ -107,75 +111,111 @@ def decide(
     now_ms: int,
 ) -> Decided:
     """Slates of ``size`` for a batch. ``grants`` None: the ranker's own order, nothing heated and nothing explored."""
-    count, width = len(asked), max(max(len(a.contents) for a in asked), size)
+    count, width = len(asked), max(*(len(one.ids) for one in asked), size)
     rows = np.full((count, width), NO_CONTENT, np.int32)
     keys = np.zeros((count, width), np.uint32)
     for b, one in enumerate(asked):
-        rows[b, : len(one.contents)] = one.contents
-        keys[b, : len(one.keys)] = one.keys
-    place = np.fromiter((one.user for one in asked), np.int64, count)
+        rows[b, : len(one.ids)], keys[b, : len(one.ids)] = one.contents, one.keys
+    place = np.fromiter([one.user for one in asked], np.int64, count)
     arrived = fold.arrive(settings, users.record[place], now_ms)
-    known = np.maximum(rows, NOBODY)
-    blocked = (rows == NO_CONTENT) | never(contents, asked, rows)
-    # Shown lately: kept from the slate while there is enough else, and at its end where there is not.
-    repeated = in_ring(arrived, keys)
+    blocked = rows == NO_CONTENT
+    if any(one.request.exclude for one in asked):
+        blocked |= never(contents, asked, rows)
     least = np.minimum((~blocked).sum(-1), size)  # shown, whatever is added to the candidates
-    enough = (~(blocked | repeated)).sum(-1, keepdims=True) >= size
-    blocked = blocked | (repeated & enough)
-    scores = -np.arange(width, dtype=np.float32) + REPEATED * repeated
+    scores = -np.arange(width, dtype=np.float32) + np.zeros((count, 1), np.float32)
+    repeated = in_ring(arrived, keys)
+    if repeated.any():
+        # Shown lately: kept from the slate while there is enough else, and at its end where there is not.
+        enough = (~(blocked | repeated)).sum(-1, keepdims=True) >= size
+        blocked |= repeated & enough
+        scores[repeated] += np.float32(REPEATED)
     held_out = users.held_out[place]
     age_days = (now_ms - arrived["created_ms"]) / DAY_MS
     protected = ~guards.may_explore(age_days, 0.0, settings.protection_days, held_out)
-    question = slate.Question(rows, scores[:, None, :].astype(np.float32), blocked[:, None, :])
+    question = slate.Question(rows, scores[:, None, :], blocked[:, None, :])
     heated_by: Parts = {}
     tried_by: Parts = {}
     if grants is not None:
         profile = arrived["profile"].astype(np.float32)
-        similar = np.einsum("bd,bcd->bc", profile, contents.embedding[known])[:, None, :]
-        hope = content.promise(
-            np, contents.counts[known, CLICKS], contents.counts[known, IMPRESSIONS], np.float32(platform_ctr)
-        ).astype(np.float32)  # fmt: skip
-        new = (contents.published_ms[known] > now_ms - 3 * DAY_MS) & (rows > NOBODY)
-        feeling = arrived["mind"][:, None, :]
-        chance = user.explore_probability(np, feeling)[:, 0] * np.float32(window.throttle)
-        tried_by = user.explore_parts(np, similar, hope[:, None, :], new[:, None, :], feeling)
-        preference = np.asarray(total(tried_by), np.float32)
-        number = np.fromiter((one.number for one in asked), np.uint32, count)
-        u, u_which = draws(settings.seed, number, keys, size)
-        exploration = slate.Exploration(np.where(protected, np.float32(0.0), chance)[:, None], preference, u, u_which)
+        exploration, tried_by = explored(
+            settings, contents, window, platform_ctr, asked, arrived, profile, protected, rows, keys, size, now_ms
+        )
         held, any_held, heated_by = matched(
             settings, users, contents, grants, platform_ctr, asked, place, profile, arrived, rows
         )
         places = len(slate.heated_places(size))
-        want = np.where(held_out | ~any_held, 0, places)
+        want = np.where(held_out | ~any_held, 0, places).tolist()
         # In the order of the batch, so that the cap holds after every single one of its slates.
         left = guards.heated_slots_left(np, window.impressions, window.heated, np.cumsum(least), settings.cap)
-        slots = np.zeros((count, 1), np.int32)
-        used = 0
-        for b, (wanted, most) in enumerate(zip(want.tolist(), left.tolist(), strict=True)):
-            slots[b] = min(wanted, max(most - used, 0))
-            used += int(slots[b, 0])
+        used, slots = 0, list[int]()
+        for wanted, most in zip(want, left.tolist(), strict=True):
+            slots.append(min(wanted, max(most - used, 0)))
+            used += slots[-1]
         # Who holds no grant takes no part of what the cap leaves, and was not kept from heating by it either.
-        slots = np.where((held_out | any_held)[:, None], slots, places)
-        question = question._replace(grants=held, slots=slots, exploration=exploration)
+        given = np.where(held_out | any_held, np.asarray(slots, np.int32), places)[:, None]
+        question = question._replace(grants=held, slots=given, exploration=exploration)
     picked = slate.build(np, size=size, **question._asdict())
-    heated_before = contents.counts[np.maximum(picked.ids, NOBODY), COLUMN["heated"]]
+    heated_before = contents.counts[np.maximum(picked.ids, NOBODY), HEATED]
     owed = (heated_before < settings.chance * settings.scale) & (picked.ids > NOBODY)
     bits = explain.reasons(np, question, picked, owed, held_out[:, None], protected[:, None])
-    unfit = np.where(blocked, rows, NO_CONTENT)[:, None, None, :]
-    empty = (picked.ids == NO_CONTENT) | ((picked.ids[..., None] == unfit).any(-1) & (picked.kind == slate.ORGANIC))
-    organic = {"rank": question.scores / np.float32(MILLI)}
-    logit, named = explain.contributions(np, question, picked, organic, heated_by, tried_by)
-    return Decided(question, picked, bits, arrived, logit, named, empty)
+    organic = picked.kind == slate.ORGANIC
+    unfit = take(np, question.blocked, np.where(organic, picked.column, 0))
+    organic_by = {"rank": question.scores / np.float32(MILLI)}
+    logit, named = explain.contributions(np, question, picked, organic_by, heated_by, tried_by)
+    return Decided(question, picked, bits, arrived, logit, named, organic & unfit)
 
 
-def draws(
-    seed: int, number: npt.NDArray[np.uint32], keys: npt.NDArray[np.uint32], size: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Uniforms of decisions ``[B]`` over candidates with ``keys`` ``[B, C]``: whether to explore at each explorable
-    place ``[B, 1, E]``, and which candidate ``[B, 1, E, C]``."""
-    u = hash_uniform(np, seed, WHETHER, number[:, None, None], np.arange(len(slate.explored_places(size))))
-    return u, hash_uniform(np, u[..., None] * np.float32(2.0**24), WHICH, keys[:, None, None, :])
+def explored(
+    settings: Settings,
+    contents: Contents,
+    window: Window,
+    platform_ctr: float,
+    asked: Sequence[Asked],
+    arrived: npt.NDArray[np.void],
+    profile: npt.NDArray[np.float32],
+    protected: npt.NDArray[np.bool_],
+    rows: npt.NDArray[np.int32],
+    keys: npt.NDArray[np.uint32],
+    size: int,
+    now_ms: int,
+) -> tuple[slate.Exploration, Parts]:
+    """What the user agents try out, and the parts of their preference; 0 for requests that try nothing.
+
+    Candidates are looked at for those only that do try something: the draw of whether does not hang on them.
+    """
+    number = np.fromiter([one.number for one in asked], np.uint32, len(asked))
+    chance = user.explore_probability(np, arrived["mind"]) * np.float32(window.throttle)
+    chance = np.where(protected, np.float32(0.0), chance)
+    u = whether(settings.seed, number, size)
+    u_which = np.zeros((*u.shape, rows.shape[-1]), np.float32)
+    preference = np.zeros((len(asked), 1, rows.shape[-1]), np.float32)
+    tries = np.flatnonzero((u < chance[:, None, None]).any((1, 2)))
+    each: Parts = {}
+    if len(tries):
+        some = rows[tries]
+        known = np.maximum(some, NOBODY)
+        similar = np.matmul(contents.embedding[known], profile[tries][:, :, None])[:, None, :, 0]
+        hope = content.promise(
+            np, contents.counts[known, CLICKS], contents.counts[known, IMPRESSIONS], np.float32(platform_ctr)
+        )[:, None, :].astype(np.float32)  # fmt: skip
+        new = (contents.published_ms[known] > now_ms - NEW_MS) & (some > NOBODY)
+        parts = user.explore_parts(np, similar, hope, new[:, None, :], arrived["mind"][tries][:, None, :])
+        preference[tries] = total(parts)
+        u_which[tries] = which(u[tries], keys[tries])
+        for name, part in parts.items():
+            each[name] = np.zeros(preference.shape, np.float32)
+            each[name][tries] = part
+    return slate.Exploration(chance[:, None], preference, u, u_which), each
+
+
+def whether(seed: int, number: npt.NDArray[np.uint32], size: int) -> npt.NDArray[np.float32]:
+    """Uniforms of decisions ``[B]``: whether to explore at each explorable place, ``[B, 1, E]``."""
+    return hash_uniform(np, seed, WHETHER, number[:, None, None], np.arange(len(slate.explored_places(size))))
+
+
+def which(u: npt.NDArray[np.float32], keys: npt.NDArray[np.uint32]) -> npt.NDArray[np.float32]:
+    """Uniforms of candidates with ``keys`` ``[B, C]`` at places with uniforms ``u``, ``[B, 1, E, C]``."""
+    return hash_uniform(np, u[..., None] * np.float32(2.0**24), WHICH, keys[:, None, None, :])
 
 
 def never(contents: Contents, asked: Sequence[Asked], rows: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
@@ -212,14 +252,18 @@ def matched(
     """The grants of each user's segment scored for this user, whether there are any ``[B]``, and the scores' parts."""
     # Segments may be newer than the grants matched to them, and more.
     held = grants.rows[np.minimum(users.segment[place], len(grants.rows) - 1)]
-    fit = np.einsum("bd,bgd->bg", profile, contents.embedding[held])
+    fit = np.matmul(contents.embedding[held], profile[:, :, None])[..., 0]
     impressions = contents.counts[held, IMPRESSIONS]
     hope = content.promise(np, contents.counts[held, CLICKS], impressions, platform_ctr)
     parts = policy.heat(
         np, fit, hope, impressions * platform_ctr, settings.fit_weight, RULES.content, RULES.system
     )  # fmt: skip
     logits = total(parts)
-    usable = (held > NOBODY) & contents.live[held] & np.isfinite(logits) & ~in_ring(arrived, contents.key[held])
+    left = contents.left[held]
+    usable = (held > NOBODY) & (left > 0) & contents.live[held] & np.isfinite(logits)
+    usable &= ~in_ring(arrived, contents.key[held])
+    if (left < len(asked)).any():
+        usable &= turn(held) < left
     for b, one in enumerate(asked):
         request = one.request
         if not request.inject:
@@ -227,9 +271,8 @@ def matched(
         if request.exclude:
             no = set(request.exclude)
             usable[b] &= [contents.rows.names[row] not in no for row in held[b]]
-    usable &= turn(held) < contents.left[held]
-    scores = np.where(usable, quantise(np, np.where(usable, logits, 0.0)), np.float32(BLOCKED)).astype(np.float32)
-    each = {name: np.where(usable, part, 0.0)[:, None, :] for name, part in parts.items()}
+    scores = np.where(usable, quantise(np, logits), np.float32(BLOCKED)).astype(np.float32)
+    each = {name: part[:, None, :] for name, part in parts.items()}
     return slate.Grants(held, scores[:, None, :], usable.astype(np.int32)), usable.any(-1), each
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from upwell.agents.xp import BLOCKED
+from upwell.agents.xp import take, top_k
 from upwell.model import Answer, Content, Interaction, Shown, User, Weights
 from upwell.regulator import explain, slate
-from upwell.service.recommend import Asked, Decided, draws
+from upwell.service.recommend import Asked, Decided, whether, which
 from upwell.service.records import key_of
 
 SCHEMA = 1
@@ -24,13 +25,13 @@ class Question(msgspec.Struct, omit_defaults=True):
     size: int
     width: int  # candidates that arrays had room for: sums of floats hang on it
     candidates: list[str]  # in the ranker's order
-    scores: bytes  # f32 [C], quantised
-    blocked: bytes  # bool [C]
     seed: int
+    scores: bytes = b""  # f32 [C], quantised; empty: -1 a rank
+    blocked: bytes = b""  # bits [C]; empty: none
     probability: float = 0.0
     preference: bytes = b""  # f32 [C], logits; empty: nothing explored
     slots: int = 0
-    grants: list[str] = []
+    grants: list[str] = []  # those of the highest scores, enough for any slate
     grant_scores: bytes = b""  # f32 [G]
     grant_left: bytes = b""  # i32 [G]
 
@@ -75,6 +76,7 @@ class Event(msgspec.Struct, omit_defaults=True):
     event: Interaction | None = None
     user: User | None = None
     erase: str | None = None
+    erased: str | None = None  # under which name of the kind ``meta`` the worker says that it did
 
 
 encoder = msgspec.json.Encoder()
@@ -88,28 +90,30 @@ def reason_names(bits: int) -> tuple[str, ...]:
     return explain.names(bits)
 
 
-def places_of(one: Asked, decided: Decided, b: int, names: list[str]) -> list[Place]:
-    """The filled places of the ``b``-th slate of a batch. ``names``: ids by row of the contents' table."""
-    picked, rows = decided.picked, one.contents
-    kinds, chances = picked.kind[b, 0].tolist(), picked.propensity[b, 0].tolist()
-    drawn, bits = picked.stochastic[b, 0].tolist(), decided.bits[b, 0].tolist()
-    strangers: dict[int, str] = {}
-    if len(rows) and int(rows.min()) < 0:
-        strangers = {int(row): name for row, name in zip(rows, one.ids, strict=True) if row < 0}
-    logits = decided.logit[b, 0].tolist()
-    parts = [(name, part[b, 0].tolist()) for name, part in decided.contributions.items()]
+def places_of(asked: Sequence[Asked], decided: Decided, names: list[str]) -> list[list[Place]]:
+    """The filled places of each slate of a batch. ``names``: ids by row of the contents' table."""
+    picked = decided.picked
+    parts = {name: part[:, 0].tolist() for name, part in decided.contributions.items()}
+    each = zip(
+        picked.ids[:, 0].tolist(), picked.kind[:, 0].tolist(), picked.propensity[:, 0].tolist(),
+        picked.stochastic[:, 0].tolist(), picked.column[:, 0].tolist(), decided.bits[:, 0].tolist(),
+        decided.logit[:, 0].tolist(), decided.empty[:, 0].tolist(), strict=True,
+    )  # fmt: skip
     return [
-        Place(
-            names[row] if row > 0 else strangers[row],
-            kinds[k],
-            chances[k],
-            drawn[k],
-            reason_names(bits[k]),
-            logits[k],
-            {name: values[k] for name, values in parts if values[k]},
-        )
-        for k, (row, gone) in enumerate(zip(picked.ids[b, 0].tolist(), decided.empty[b, 0].tolist(), strict=True))
-        if not gone
+        [
+            Place(
+                names[row] if row > 0 else one.ids[column],
+                kind,
+                chance,
+                drawn,
+                reason_names(bits),
+                logit,
+                {name: values[b][k] for name, values in parts.items() if values[b][k]},
+            )
+            for k, (row, kind, chance, drawn, column, bits, logit, gone) in enumerate(zip(*slate_, strict=True))
+            if not gone
+        ]
+        for b, (one, slate_) in enumerate(zip(asked, each, strict=True))
     ]
 
 
@@ -121,26 +125,35 @@ def items_of(places: list[Place]) -> tuple[Shown, ...]:
     )
 
 
-def question_of(one: Asked, decided: Decided, b: int, names: list[str], seed: int) -> Question:
-    """What the ``b``-th slate of a batch was decided from."""
-    asked, count = decided.question, len(one.ids)
-    out = Question(
-        number=one.number,
-        size=one.request.size,
-        width=asked.scores.shape[-1],
-        candidates=one.ids,
-        scores=asked.scores[b, 0, :count].tobytes(),
-        blocked=asked.blocked[b, 0, :count].tobytes(),
-        seed=seed,
-    )
-    if asked.exploration is not None:
-        out.probability = float(asked.exploration.probability[b, 0])
-        out.preference = asked.exploration.logits[b, 0, :count].tobytes()
-    if asked.grants is not None and asked.slots is not None:
-        out.slots = int(asked.slots[b, 0])
-        out.grants = [names[row] for row in asked.grants.ids[b].tolist()]
-        out.grant_scores = asked.grants.scores[b, 0].tobytes()
-        out.grant_left = asked.grants.lease[b].tobytes()
+def questions_of(asked: Sequence[Asked], decided: Decided, names: list[str], seed: int) -> list[Question]:
+    """What each slate of a batch was decided from."""
+    question, size = decided.question, asked[0].request.size
+    width = question.scores.shape[-1]
+    odd = (question.scores[:, 0] != -np.arange(width)).any(-1).tolist()
+    out = [
+        Question(
+            one.number, size, width, one.ids, seed,
+            question.scores[b, 0, : len(one.ids)].tobytes() if odd[b] else b"",
+            np.packbits(blocked).tobytes() if (blocked := question.blocked[b, 0, : len(one.ids)]).any() else b"",
+        )
+        for b, one in enumerate(asked)
+    ]  # fmt: skip
+    tried, grants, slots = question.exploration, question.grants, question.slots
+    if tried is not None:
+        tries = (tried.u_whether < tried.probability[..., None]).any((1, 2)).tolist()
+        for b, probability in enumerate(tried.probability[:, 0].tolist()):
+            out[b].probability = probability
+            if tries[b]:
+                out[b].preference = tried.logits[b, 0, : len(asked[b].ids)].tobytes()
+    if grants is not None and slots is not None:
+        # A heated place takes the best grant that is not in the organic order: no others can come into it.
+        enough = min(size + len(slate.heated_places(size)), grants.ids.shape[-1])
+        best = np.sort(top_k(np, grants.scores[:, 0], enough)[1], axis=-1)
+        held, left = take(np, grants.ids, best).tolist(), take(np, grants.lease, best)
+        scores = take(np, grants.scores[:, 0], best)
+        for b, (rows, places) in enumerate(zip(held, slots[:, 0].tolist(), strict=True)):
+            out[b].slots, out[b].grants = places, [names[row] for row in rows]
+            out[b].grant_scores, out[b].grant_left = scores[b].tobytes(), left[b].tobytes()
     return out
 
 
@@ -154,28 +167,44 @@ def again(line: Logged) -> list[Place]:
     count, size, width = len(asked.candidates), asked.size, asked.width
     fill = width - count
     ids = np.r_[np.arange(count), np.full(fill, -1)].astype(np.int32)[None, :]
-    scores = np.r_[floats(asked.scores), np.full(fill, BLOCKED)].astype(np.float32)[None, None, :]
-    blocked = np.r_[np.frombuffer(asked.blocked, np.bool_), np.ones(fill, bool)][None, None, :]
-    question = slate.Question(ids, scores, blocked)
-    if asked.preference:
-        u, u_which = draws(asked.seed, np.asarray([asked.number], np.uint32), keys_of(asked.candidates, width), size)
-        logits = np.r_[floats(asked.preference), np.zeros(fill)].astype(np.float32)[None, None, :]
-        question = question._replace(
-            exploration=slate.Exploration(np.asarray([[asked.probability]], np.float32), logits, u, u_which)
-        )
+    scores = -np.arange(width, dtype=np.float32)
+    scores[:count] = scores_of(asked)
+    blocked = np.r_[blocked_of(asked), np.ones(fill, bool)]
+    question = slate.Question(ids, scores[None, None, :], blocked[None, None, :])
+    if asked.probability:
+        u = whether(asked.seed, np.asarray([asked.number], np.uint32), size)
+        logits = np.zeros((1, 1, width), np.float32)
+        logits[..., :count] = floats(asked.preference) if asked.preference else 0.0
+        chance = np.asarray([[asked.probability]], np.float32)
+        u_which = which(u, keys_of(asked.candidates, width))
+        question = question._replace(exploration=slate.Exploration(chance, logits, u, u_which))
     if asked.grants:
         held = np.asarray([[number[name] for name in asked.grants]], np.int32)
         left = np.frombuffer(asked.grant_left, np.int32)[None, :]
         grants = slate.Grants(held, floats(asked.grant_scores)[None, None, :], left)
         question = question._replace(grants=grants, slots=np.asarray([[asked.slots]]))
     picked = slate.build(np, size=size, **question._asdict())
-    chosen = zip(*(part[0, 0].tolist() for part in picked), strict=True)
-    gone = {i for i in range(count) if blocked[0, 0, i]}
+    each = picked.ids, picked.kind, picked.propensity, picked.stochastic
+    chosen = zip(*(part[0, 0].tolist() for part in each), strict=True)
+    gone = set(np.flatnonzero(blocked).tolist())
     return [
         Place(names[i], kind, chance, drawn, ())
         for i, kind, chance, drawn in chosen
         if i >= 0 and not (i in gone and kind == slate.ORGANIC)
     ]
+
+
+def scores_of(asked: Question) -> npt.NDArray[np.float32]:
+    """Organic scores ``[C]``, in quantised steps."""
+    return floats(asked.scores) if asked.scores else -np.arange(len(asked.candidates), dtype=np.float32)
+
+
+def blocked_of(asked: Question) -> npt.NDArray[np.bool_]:
+    """Candidates that were never to be shown ``[C]``."""
+    count = len(asked.candidates)
+    if not asked.blocked:
+        return np.zeros(count, bool)
+    return np.unpackbits(np.frombuffer(asked.blocked, np.uint8), count=count).astype(bool)
 
 
 def keys_of(names: list[str], width: int) -> npt.NDArray[np.uint32]:
