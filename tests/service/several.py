@@ -27,8 +27,19 @@ class Several:
         )  # fmt: skip
         self.now = NOW
         self.users = (f"u{n}" for n in itertools.count())
+        self.start()
+
+    def start(self) -> None:
         self.worker = Worker(self.settings, open_store(self.settings.store_url), self.log(), self.clock)
         self.store = self.worker.store
+
+    def restart(self) -> None:
+        """The worker, as after a kill."""
+        self.worker.consumer.close()
+        self.worker.watcher.close()
+        self.worker.events.close()
+        self.worker.store.close()
+        self.start()
 
     def clock(self) -> int:
         self.now += 1

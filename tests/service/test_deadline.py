@@ -39,7 +39,7 @@ def test_an_answer_does_not_wait_for_a_store_that_hangs(tmp_path, redis_server):
         assert not first.degraded
         assert not (await node.recommend(ask("known", "r2"))).degraded
         node.answers.clear()
-        node._everyone = False
+        node.recall.everyone = False
         with Redis.from_url(url) as client:
             client.client_pause(round(HANGS_S * 1_000))
         began = time.monotonic()

@@ -111,7 +111,7 @@ def test_nobody_is_taken_for_new_while_the_store_cannot_be_asked(tmp_path):
     async def run():
         store = Weak(Space())
         async with node_on(tmp_path, store) as node:
-            node._everyone = False
+            node.recall.everyone = False
             store.down = True
             answer = await node.recommend(ASK)
             assert (answer.degraded, answer.why, [i.id for i in answer.items]) == (True, "store_down", ["a"])

@@ -464,7 +464,7 @@ def test_an_erased_user_is_nowhere_in_memory():
     live.take(Interaction(event_id="x", content_id="u1:c1", user_id="u2", ts=NOW, clicked=True))
     save(live, store)
     row = row_of(live, "u1")
-    live.erase("u1")
+    live.erase("u1", NOW)
     assert "u1" not in live.users.rows.at
     assert not any(slate.user_id == "u1" for slate in live.slates.values())
     assert not any(":2:u1:" in key for key in live.outcomes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -119,7 +119,7 @@ def fold(
             if event is not None:
                 if event.decision_id is None or event.decision_id in live.slates:
                     live.take(event)
-                elif patient and event.user_id not in live.erased:
+                elif patient and decided_ms(event.decision_id) > live.erased.get(event.user_id, -1):
                     stuck.add(entry.partition)
                     waiting.append(entry)
                     continue
@@ -129,6 +129,14 @@ def fold(
                 live.account(user)
         live.offsets[entry.partition] = entry.next
     return waiting
+
+
+def decided_ms(decision_id: str) -> int:
+    """When a decision was made, as ``Live.next_id`` writes it; 0 for an id that is not of ours."""
+    try:
+        return int(decision_id.split("-")[-2], 16)
+    except (IndexError, ValueError):
+        return 0
 
 
 def read(live: Live, entries: Sequence[Entry], topic: str, decoder: msgspec.json.Decoder[T]) -> dict[int, T]:
@@ -152,14 +160,25 @@ def merged(entries: Iterable[Entry]) -> list[Entry]:
     return list(heapq.merge(*by_partition.values(), key=lambda entry: entry.ts_ms))
 
 
-def erasures(entries: Sequence[Entry]) -> Iterator[tuple[Sequence[Entry], str | None]]:
-    """Entries in parts, each with the user to erase after it: what came before must be in the store by then."""
+class Erasure(NamedTuple):
+    """That a user be erased: all of them that was logged before. ``done``: see ``wire.Event.erased``."""
+
+    user: str
+    at_ms: int
+    done: str | None
+
+
+def erasures(entries: Sequence[Entry]) -> Iterator[tuple[Sequence[Entry], Erasure | None]]:
+    """Entries in parts, each with the erasure that follows it: what is before must be in the store by then.
+
+    The entry that tells of an erasure begins the next part, so that it is not passed before they are erased.
+    """
     begin = 0
     for i, entry in enumerate(entries):
         if entry.topic == INTERACTIONS and b'"erase"' in entry.value:
-            user = wire.event_decoder.decode(entry.value).erase
-            if user is not None:
-                yield entries[begin : i + 1], user
-                begin = i + 1
+            told = wire.event_decoder.decode(entry.value)
+            if told.erase is not None:
+                yield entries[begin:i], Erasure(told.erase, told.received_ms, told.erased)
+                begin = i
     if begin < len(entries):
         yield entries[begin:], None

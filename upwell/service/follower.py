@@ -64,14 +64,17 @@ class Follower:
         changes = await asyncio.to_thread(self._watcher.poll, WAIT_S)
         if changes is EVERYTHING:
             self._take_all(*await asyncio.to_thread(self._read_all))
-            await self._users(list(self.live.users.rows.at))
+            for name in await self._users(list(self.live.users.rows.at)):
+                self.live.users.forget(name)
             return
         if not changes and not self._changed:
             return
         ids: dict[str, list[str]] = {}
         for kind, name in changes:
             ids.setdefault(kind, []).append(name)
-        await self._users(name for name in ids.get("user", ()) if name in self.live.users.rows.at)
+        # A user's record goes when they are erased, and only then.
+        for name in await self._users(name for name in ids.get("user", ()) if name in self.live.users.rows.at):
+            self.live.erase(name, self.clock())
         self._changed.update(ids.get("content", ()))
         new = not self._changed <= self.live.contents.rows.at.keys()
         if new or (self._changed and time.monotonic() >= self._next_contents_s):
@@ -94,18 +97,18 @@ class Follower:
     def _contents(self, names: list[str]) -> tuple[list[bytes | None], list[dict[str, int]]]:
         return self.store.get("content", names), self.store.counters("content", names)
 
-    async def _users(self, names: Iterable[str]) -> None:
+    async def _users(self, names: Iterable[str]) -> list[str]:
+        """Take users as the store has them now; returns those that it does not have."""
         wanted = list(names)
         if not wanted:
-            return
+            return []
         bodies = await asyncio.to_thread(self.store.get, "user", wanted)
         for name, body in zip(wanted, bodies, strict=True):
-            if body is None:
-                self.live.users.forget(name)
-            elif name in self.live.users.rows.at:
+            if body is not None and name in self.live.users.rows.at:
                 self.live.users.put(name, records.read_user(body))
         if self.live.centres is not None:
             place_users(self.live, self.live.centres, wanted)
+        return [name for name, body in zip(wanted, bodies, strict=True) if body is None]
 
     async def report(self) -> None:
         """Tell the worker what this server showed of grants, and which tick it goes by."""

@@ -12,20 +12,21 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from upwell.events.port import INTERACTIONS, Log, LogDown
-from upwell.model import Answer, Content, Interaction, Request, Taken, User
+from upwell.model import Answer, Content, Rejected, Request, Taken, User
 from upwell.service import apply, ingest, records, wire
 from upwell.service.batcher import Batcher
 from upwell.service.clock import Clock, Simulated
 from upwell.service.errors import Refused, decode_refusal, store_down
 from upwell.service.follower import Follower
 from upwell.service.live import OUTCOME, Live, request_key
+from upwell.service.recall import Recall
 from upwell.service.regulator import Regulator, place_users
 from upwell.service.saver import Saver
 from upwell.service.settings import Settings
@@ -40,6 +41,9 @@ DAY_MS = 86_400_000
 REQUESTS = 100_000
 """Answers kept, so that a request sent again gets the same one."""
 SWEEP_S = 60.0
+ERASED_S = 10.0
+"""So long an erasure waits for the worker."""
+ERASING = "the user is being erased"
 RECOVERED_AT_ONCE = 2_000
 
 
@@ -56,13 +60,14 @@ class Node:
         self.regulator = Regulator(settings, self.live, store, events.slot)
         self.saver = Saver(store, events, self.live)
         self.batcher = Batcher(settings, self.live, events, self.saver.logged)
+        self.recall = Recall(store, self.live)
         self.answers: OrderedDict[str, asyncio.Future[Answer]] = OrderedDict()
         self.ready, self.draining = False, False
         self.store_down = False
-        self._everyone = False  # every stored user is in memory: who is not there is new
         self._loops: list[asyncio.Task[None]] = []
         self.follower: Follower | None = None
-        self._ticking = asyncio.Lock()
+        self._ticking, self._one_erasure = asyncio.Lock(), asyncio.Lock()
+        self._erasing: str | None = None
 
     # ---- life
 
@@ -92,10 +97,10 @@ class Node:
         apply.load_contents(store, live)
         self.regulator.load()
         live.platform_ctr = self.regulator.platform_ctr
-        self._everyone = True
+        self.recall.everyone = True
         for name, body in pages(store.scan, "user"):
             if len(live.users.rows) >= self.settings.users_in_memory:
-                self._everyone = False
+                self.recall.everyone = False
                 break
             live.users.put(name, records.read_user(body))
         (switch,) = store.get("meta", ["switch"])
@@ -104,12 +109,16 @@ class Node:
         live.offsets = dict(live.saved)
         folded = 0
         for entries in self.events.recover(live.saved, RECOVERED_AT_ONCE):
-            apply.fold(store, live, entries)
             folded += len(entries)
-            batch = live.unsaved()
-            if batch is not None:
-                store.write(batch)
-                live.written(batch)
+            for part, erasure in apply.erasures(entries):
+                apply.fold(store, live, part)
+                batch = live.unsaved()
+                if batch is not None:
+                    store.write(batch)
+                    live.written(batch)
+                if erasure is not None:
+                    store.erase(erasure.user)
+                    live.erase(erasure.user, erasure.at_ms)
         if folded:
             log.info("folded %d entries of the log that the store did not have yet", folded)
         live.throttle, live.platform_ctr = self.regulator.rates.throttle, self.regulator.platform_ctr
@@ -186,51 +195,29 @@ class Node:
         """
         since_s = time.monotonic()
         try:
-            line = await self._in_time(since_s, asyncio.to_thread(self._answered, key))
+            line = await self._in_time(since_s, asyncio.to_thread(self.recall.answered, key))
         except StoreDown:
             line = None
         except TimeoutError:
             return self.batcher.unlogged(request, self.clock(), "store_down")
         return wire.answer_of(line) if line is not None else await self._recommend(request, since_s)
 
-    def _answered(self, key: str) -> wire.Logged | None:
-        """The decision that a request had, as the store has it: both are written at once."""
-        (id,) = self.store.get("request", [key])
-        (body,) = self.store.get("decision", [id.decode()]) if id is not None else (None,)
-        return wire.logged_decoder.decode(body) if body is not None else None
-
     async def _recommend(self, request: Request, since_s: float | None = None) -> Answer:
-        if not self._at_hand(request.user_id):
+        if not self.recall.has(request.user_id):
             try:
-                known = await self._in_time(since_s or time.monotonic(), self.users_at_hand([request.user_id]))
+                known = await self._in_time(since_s or time.monotonic(), self.recall.users([request.user_id]))
             except TimeoutError:
                 known = False
             if not known:
                 return self.batcher.unlogged(request, self.clock(), "store_down")
+        if request.user_id == self._erasing:
+            return self.batcher.unlogged(request, self.clock(), "erasing")
         return await self.batcher.answer(request, self.clock())
 
     async def _in_time(self, since_s: float, asked: Coroutine[Any, Any, T]) -> T:
         """What the store says while a request that began at ``since_s`` may wait for it. Raises TimeoutError."""
         left_s = since_s + self.settings.deadline_ms / 1_000 - time.monotonic()
         return await asyncio.wait_for(asked, max(left_s, 0.0))
-
-    def _at_hand(self, user_id: str) -> bool:
-        """Whether memory tells who this is, be it that nobody knows them."""
-        return self._everyone or user_id in self.live.users.rows.at
-
-    async def users_at_hand(self, ids: Iterable[str]) -> bool:
-        """Bring users to memory; False when the store cannot be asked, so that nobody is taken for new by mistake."""
-        missing = [id for id in ids if not self._at_hand(id)]
-        if not missing:
-            return True
-        try:
-            bodies = await asyncio.to_thread(self.store.get, "user", missing)
-        except StoreDown:
-            return False
-        for id, body in zip(missing, bodies, strict=True):
-            if body is not None and id not in self.live.users.rows.at:
-                self.live.users.put(id, records.read_user(body))
-        return True
 
     # ---- interactions
 
@@ -242,8 +229,15 @@ class Node:
             raise decode_refusal(error) from None
         if len(events) + len(bad) > self.settings.events_a_call:
             raise Refused(413, "too_large", f"more than {self.settings.events_a_call} events in a call", "events")
-        await self._events_at_hand([event for _, event in events])
+        try:
+            await self.recall.slates([event for _, event in events])
+        except StoreDown:
+            raise store_down() from None
+        if not await self.recall.users(event.user_id for _, event in events):
+            raise store_down()
         now = self.clock()
+        bad += [Rejected(i, "erasing", ERASING) for i, event in events if event.user_id == self._erasing]
+        events = [one for one in events if one[1].user_id != self._erasing]
         good, known, rejected = ingest.check(self.settings, self.live, events, now)
         if good:
             lines = [(e.user_id, now, wire.encoder.encode(wire.Event(wire.SCHEMA, now, e))) for e in good]
@@ -251,19 +245,6 @@ class Node:
         bad += rejected
         bad.sort(key=lambda one: one.index)
         return Taken(len(good), known, tuple(bad))
-
-    async def _events_at_hand(self, events: Sequence[Interaction]) -> None:
-        decisions = ingest.unknown_decisions(self.live, events)
-        outcomes = ingest.unknown_outcomes(self.live, events)
-        try:
-            if decisions:
-                await asyncio.to_thread(apply.load_slates, self.store, self.live, decisions)
-            if outcomes:
-                await asyncio.to_thread(apply.load_outcomes, self.store, self.live, outcomes)
-        except StoreDown:
-            raise store_down() from None
-        if not await self.users_at_hand(event.user_id for event in events):
-            raise store_down()
 
     # ---- what is forgotten
 
@@ -276,7 +257,7 @@ class Node:
             await self._bury()
         over = len(self.live.users.rows) - self.settings.users_in_memory
         if over > 0:
-            self._everyone = False
+            self.recall.everyone = False
             for name in self.live.users.oldest(over + self.settings.users_in_memory // 10):
                 self.live.users.forget(name)
 
@@ -363,16 +344,18 @@ class Node:
 
     async def put_user(self, user: User) -> None:
         """An account that is older than its first request here."""
-        if not await self.users_at_hand([user.id]):
+        if not await self.recall.users([user.id]):
             raise store_down()
-        await self._tell(user.id, wire.Event(wire.SCHEMA, self.clock(), user=user))
-        self.live.account(user)
+        if user.id == self._erasing:
+            raise Refused(409, "erasing", ERASING, "id")
+        line = wire.Event(wire.SCHEMA, self.clock(), user=user)
+        await self._tell(user.id, line, lambda: self.live.account(user))
 
-    async def _tell(self, user_id: str, line: wire.Event) -> None:
+    async def _tell(self, user_id: str, line: wire.Event, fold: Callable[[], object]) -> None:
         """Log something of a user; returns once it is durable."""
-        await self._log([(user_id, line.received_ms, wire.encoder.encode(line))])
+        await self._log([(user_id, line.received_ms, wire.encoder.encode(line))], fold)
 
-    async def _log(self, lines: Sequence[tuple[str, int, bytes]], fold: Callable[[], object] = lambda: None) -> None:
+    async def _log(self, lines: Sequence[tuple[str, int, bytes]], fold: Callable[[], object]) -> None:
         """Log, ``fold``, wait until it is durable. Raises Refused 429 while the log is full."""
         try:
             position = self.events.append(INTERACTIONS, lines)
@@ -386,22 +369,46 @@ class Node:
     async def erase_user(self, user_id: str) -> int:
         """Remove all that is stored of a user; returns how many records of the store.
 
-        Entries of the journal are overwritten; Kafka drops its own when their retention ends (docs/events.md).
+        From its beginning to its end what comes in of them is refused, and a slate for them is logged nowhere. So all
+        there is was there before, and who comes back later is new. Entries of the journal are overwritten; Kafka drops
+        its own when their retention ends (docs/events.md).
         """
-        await self._saved()
-        self.live.erase(user_id)
-        for key in [k for k in self.answers if k.startswith(request_key(user_id, ""))]:
-            del self.answers[key]
-        try:
-            if self.shared:
-                # In the order of the log, so that the worker does not bring back what it folds before.
-                await self._tell(user_id, wire.Event(wire.SCHEMA, self.clock(), erase=user_id))
-            erased = await asyncio.to_thread(self.store.erase, user_id)
-            await asyncio.to_thread(self.events.erase, user_id)
-            await asyncio.to_thread(self.store.scrub)
-        except StoreDown:
-            raise store_down() from None
+        async with self._one_erasure:
+            self._erasing = user_id
+            try:
+                await asyncio.sleep(0)  # requests that the batcher has already are decided
+                await self._saved()
+                await self._saved()  # a batch that failed before goes alone; what came since goes now
+                erased = await asyncio.to_thread(self.store.erase, user_id)
+                try:
+                    if self.shared:
+                        await self._erase_in_order(user_id)
+                    await asyncio.to_thread(self.events.erase, user_id)
+                finally:
+                    await self.recall.quiet()  # what was read of them before is in memory by then
+                    self.live.erase(user_id, self.clock())
+                    for key in [k for k in self.answers if k.startswith(request_key(user_id, ""))]:
+                        del self.answers[key]
+                await asyncio.to_thread(self.store.scrub)
+            except StoreDown:
+                raise store_down() from None
+            finally:
+                self._erasing = None
         return erased
+
+    async def _erase_in_order(self, user_id: str) -> None:
+        """Let the worker erase a user where the log has come to now, and wait until it did.
+
+        Until then it may bring back what it folds, and the journal must keep what it has not read. Raises Refused.
+        """
+        done = f"erased {secrets.token_hex(8)}"
+        line = wire.Event(wire.SCHEMA, self.clock(), erase=user_id, erased=done)
+        await self._tell(user_id, line, lambda: None)
+        until_s = time.monotonic() + ERASED_S
+        while (await asyncio.to_thread(self.store.get, "meta", [done]))[0] is None:
+            if time.monotonic() > until_s:
+                raise Refused(429, "erasing", "the worker is behind: erase them again", retry_after_s=1)
+            await asyncio.sleep(0.02)
 
     async def decision(self, decision_id: str) -> wire.Logged | None:
         """A decision as it was logged. What became of it is kept beside it, and is no decision."""

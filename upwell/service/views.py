@@ -52,7 +52,7 @@ def content(node: Node, id: str) -> dict[str, Any]:
 
 async def user(node: Node, id: str) -> dict[str, Any]:
     """A user's mind state now, and their history, oldest first. Raises Refused 404."""
-    await node.users_at_hand([id])
+    await node.recall.users([id])
     row = node.live.users.rows.at.get(id)
     if row is None:
         raise Refused(404, "not_found", f"no user '{id}'", "id")

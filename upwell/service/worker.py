@@ -117,21 +117,33 @@ class Worker:
         self._follow()
         entries = self._in_time(self._poll())
         late, stuck = list[Entry](), set[str]()
-        for part, erased in apply.erasures(entries):
+        for part, erasure in apply.erasures(entries):
             self._later = [entry for entry in part if entry.partition in stuck]
             free = [entry for entry in part if entry.partition not in stuck]
             if free and not self._fold(free):
                 return
             stuck |= {entry.partition for entry in self._later}
             late += self._later
-            if erased is not None and part[-1].partition not in stuck:
-                self.live.erase(erased)
-                self.store.erase(erased)
+            # Of a user who was erased already: it came late, from a journal whose process was dead for a while.
+            for user in {entry.key for entry in free if entry.ts_ms < self.live.erased.get(entry.key, 0)}:
+                self._erase(user, self.live.erased[user], None)
+            if erasure is not None and erasure.at_ms > self.live.erased.get(erasure.user, -1):
+                self._erase(*erasure)
         # What waits for its decision comes before what waits for its time.
         self._waiting = late + self._waiting
         if time.monotonic() >= self._next_tick_s:
             self._next_tick_s = time.monotonic() + self.settings.tick_s
             self.tick()
+
+    def _erase(self, user: str, at_ms: int, done: str | None) -> None:
+        """Erase a user from memory and store. ``done``: how to say that it took place."""
+        self.store.erase(user)
+        self.live.erase(user, at_ms)
+        if done is not None:
+            batch = Batch()
+            batch.put("meta", done, b"1")
+            batch.ttl_s["meta"] = DAY_S
+            self.store.write(batch)
 
     def _poll(self) -> list[Entry]:
         """What the log has by now, up to ``ENTRIES``."""
@@ -216,6 +228,7 @@ class Worker:
         fresh = Live(self.settings, self.live.server)
         fresh.contents = self.live.contents
         fresh.contents.unsaved[:] = 0
+        fresh.erased = self.live.erased
         self.live = self.regulator.live = fresh
         try:
             counted = dict(pages(self.store.scan_counters, "content"))

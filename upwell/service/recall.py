@@ -1,0 +1,68 @@
+"""What only the store has, brought to memory for requests; and, while a user is erased, nothing of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any
+
+from upwell.model import Interaction
+from upwell.service import apply, ingest, records, wire
+from upwell.service.live import Live
+from upwell.state.errors import StoreDown
+from upwell.state.port import Store
+
+
+class Recall:
+    """Reads on a thread, and takes what came on the event loop."""
+
+    def __init__(self, store: Store, live: Live) -> None:
+        self._store, self._live = store, live
+        self.everyone = False  # every stored user is in memory: who is not there is new
+        self._under_way = set[asyncio.Task[None]]()
+
+    def has(self, user_id: str) -> bool:
+        """Whether memory tells who this is, be it that nobody knows them."""
+        return self.everyone or user_id in self._live.users.rows.at
+
+    async def users(self, ids: Iterable[str]) -> bool:
+        """Bring users; False when the store cannot be asked, so that nobody is taken for new by mistake."""
+        missing = [id for id in ids if not self.has(id)]
+        if missing:
+            try:
+                await self._read(self._users(missing))
+            except StoreDown:
+                return False
+        return True
+
+    async def slates(self, events: Sequence[Interaction]) -> None:
+        """Bring slates that events name, and what became of them so far. Raises StoreDown."""
+        decisions = ingest.unknown_decisions(self._live, events)
+        outcomes = ingest.unknown_outcomes(self._live, events)
+        if decisions:
+            await self._read(asyncio.to_thread(apply.load_slates, self._store, self._live, decisions))
+        if outcomes:
+            await self._read(asyncio.to_thread(apply.load_outcomes, self._store, self._live, outcomes))
+
+    def answered(self, key: str) -> wire.Logged | None:
+        """The decision that a request had, as the store has it: both are written at once. For a thread."""
+        (id,) = self._store.get("request", [key])
+        (body,) = self._store.get("decision", [id.decode()]) if id is not None else (None,)
+        return wire.logged_decoder.decode(body) if body is not None else None
+
+    async def quiet(self) -> None:
+        """Wait for what is being read now: it may be of a user who is erased meanwhile."""
+        if self._under_way:
+            await asyncio.wait(list(self._under_way))
+
+    async def _read(self, reading: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(reading)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        await task
+
+    async def _users(self, missing: list[str]) -> None:
+        bodies = await asyncio.to_thread(self._store.get, "user", missing)
+        for id, body in zip(missing, bodies, strict=True):
+            if body is not None and id not in self._live.users.rows.at:
+                self._live.users.put(id, records.read_user(body))
