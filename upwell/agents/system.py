@@ -32,11 +32,15 @@ def normalise(xp: Namespace, values: Array, among: Array) -> Array:
 def score(
     xp: Namespace, match: Array, bid: Array, retention_boost: Array, asks: Array, weights: tuple[Array, Array, Array]
 ) -> Array:
-    """Rule score of each request, f32 ``[M]`` in [0, 1]: match·w_user + bid·w_revenue + retention_boost·w_long."""
+    """Rule score of each request, f32 ``[M]`` in [0, 1]: match·w_user + bid·w_revenue + retention_boost·w_long.
+
+    Who asks alone is compared with all contents: among one, everybody is average, and nothing would be approved.
+    """
     user, revenue, long_term = weights
     total = user + revenue + long_term
+    among = asks | (asks.sum() <= 1)
     return (
-        normalise(xp, match, asks) * user
-        + normalise(xp, bid, asks) * revenue
-        + normalise(xp, retention_boost, asks) * long_term
+        normalise(xp, match, among) * user
+        + normalise(xp, bid, among) * revenue
+        + normalise(xp, retention_boost, among) * long_term
     ) / total
