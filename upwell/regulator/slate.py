@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from upwell.agents.xp import BLOCKED, Array, Namespace, gumbel, one_hot, quantise, side_by_side, take, top_k
+from upwell.agents.xp import BLOCKED, Array, Namespace, among, gumbel, one_hot, quantise, side_by_side, take, top_k
 
 ORGANIC, EXPLORED, HEATED = 0, 1, 2
 
@@ -193,7 +193,7 @@ def build(
         columns.append(column)
         taken = xp.concatenate([organic, special[-1]], axis=-1)
     if exploration is not None and places:
-        eligible = ~(blocked | (ids_r[..., None] == taken[..., None, :]).any(-1))
+        eligible = ~(blocked | among(xp, ids_r, taken))
         column, explored, probability = choose_explored(xp, exploration, eligible, floor, len(places))
         special.append(take(xp, ids_r, column))
         kinds.append(EXPLORED * explored)

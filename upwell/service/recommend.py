@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
 from math import isfinite
-from operator import gt
+from operator import attrgetter, gt
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +35,7 @@ NEW_MS = 3 * DAY_MS
 REPEATED = -4.0e6
 """Added to the score of what a user has just been shown: below every other candidate, above what is blocked."""
 NO_CONTENT = -1
+ID, SCORE = attrgetter("id"), attrgetter("score")
 
 
 class Asked(NamedTuple):
@@ -80,8 +81,8 @@ def prepare(contents: Contents, request: Request, number: int, user_row: int) ->
     """Candidates in the ranker's order, ties by id, of an id given twice the better one. Raises ValueError when a score
     is not a number."""
     given = request.candidates
-    ids = [c.id for c in given]
-    scores = [c.score for c in given]
+    ids = list(map(ID, given))
+    scores = list(map(SCORE, given))
     if not all(map(gt, scores, islice(scores, 1, None))):  # else in order already, as most rankers send them
         if not all(map(isfinite, scores)):
             raise ValueError("every score must be a finite number")
@@ -234,7 +235,14 @@ def in_ring(arrived: npt.NDArray[np.void], keys: npt.NDArray[np.uint32]) -> npt.
     if not ring.any():
         return np.zeros(keys.shape, bool)
     short = np.maximum(keys.astype(np.uint16), 1)
-    return (short[:, :, None] == ring[:, None, :]).any(-1)
+    # Most are not: 12 of the bits tell, and the few that they do not tell apart are compared.
+    rows = np.arange(len(ring))[:, None]
+    table = np.zeros((len(ring), 4_096), bool)
+    table[rows, ring & 4_095] = True
+    out = table[rows, short & 4_095]
+    user, column = np.nonzero(out)
+    out[user, column] = (ring[user] == short[user, column][:, None]).any(-1)
+    return out
 
 
 def matched(

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from upwell.agents.xp import take, top_k
+from upwell.agents.xp import side_by_side, take, top_k
 from upwell.model import Answer, Content, Interaction, Shown, User, Weights
 from upwell.regulator import explain, slate
 from upwell.service.recommend import Asked, Decided, whether, which
@@ -93,28 +93,24 @@ def reason_names(bits: int) -> tuple[str, ...]:
 def places_of(asked: Sequence[Asked], decided: Decided, names: list[str]) -> list[list[Place]]:
     """The filled places of each slate of a batch. ``names``: ids by row of the contents' table."""
     picked = decided.picked
-    parts = {name: part[:, 0].tolist() for name, part in decided.contributions.items()}
+    parts = tuple(decided.contributions)
     each = zip(
-        picked.ids[:, 0].tolist(), picked.kind[:, 0].tolist(), picked.propensity[:, 0].tolist(),
+        asked, picked.ids[:, 0].tolist(), picked.kind[:, 0].tolist(), picked.propensity[:, 0].tolist(),
         picked.stochastic[:, 0].tolist(), picked.column[:, 0].tolist(), decided.bits[:, 0].tolist(),
-        decided.logit[:, 0].tolist(), decided.empty[:, 0].tolist(), strict=True,
+        decided.logit[:, 0].tolist(), side_by_side(np, [*decided.contributions.values()])[:, 0].tolist(),
+        decided.empty[:, 0].tolist(), strict=True,
     )  # fmt: skip
     return [
         [
             Place(
-                names[row] if row > 0 else one.ids[column],
-                kind,
-                chance,
-                drawn,
-                reason_names(bits),
-                logit,
-                {name: values[b][k] for name, values in parts.items() if values[b][k]},
+                names[row] if row > 0 else one.ids[column], kind, chance, drawn, reason_names(bits), logit,
+                {name: value for name, value in zip(parts, values, strict=True) if value},
             )
-            for k, (row, kind, chance, drawn, column, bits, logit, gone) in enumerate(zip(*slate_, strict=True))
+            for row, kind, chance, drawn, column, bits, logit, values, gone in zip(*places, strict=True)
             if not gone
         ]
-        for b, (one, slate_) in enumerate(zip(asked, each, strict=True))
-    ]
+        for one, *places in each
+    ]  # fmt: skip
 
 
 def items_of(places: list[Place]) -> tuple[Shown, ...]:
