@@ -125,3 +125,11 @@ def state_of(live: Live) -> dict:
         "counts": {name: contents.counts[row].tolist() for name, row in contents.rows.at.items()},
         "slates": dict(live.slates),
     }
+
+
+def one_slate(size: int = 5) -> tuple[Live, wire.Logged]:
+    live = server(3, holdout=0.0)
+    live.contents.left[:] = 0
+    known_user(live, "someone")
+    (line,) = shown(live, [request("someone", [f"c{n}" for n in range(20)], size=size)])
+    return live, line

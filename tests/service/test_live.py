@@ -1,161 +1,30 @@
-"""What a server has in memory, what of it the store gets, and that a kill anywhere loses and doubles nothing."""
+"""What a server has in memory, and what of it the store gets."""
 
-import itertools
 import json
 
 import msgspec
-import numpy as np
-import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from live_samples import first_day, lived, loaded, memory, save, stored
 from service_samples import (
     DAY_MS,
     HOUR_MS,
     NOW,
-    PARTITION,
-    any_request,
     content,
     event,
-    known_user,
     request,
     row_of,
-    server,
     settings,
     shown,
 )
 
-from upwell.events.port import DECISIONS, INTERACTIONS, Entry
-from upwell.model import Content, Interaction, User
+from upwell.model import Interaction, User
 from upwell.service import apply, records, wire
 from upwell.service import live as live_module
 from upwell.service.ingest import unknown_outcomes
 from upwell.service.live import Live, organic_key, request_key
 from upwell.service.records import COUNTS
-from upwell.state import Batch, open_store
 from upwell.state.batch import DELTA_MAX
-from upwell.state.memory import MemoryStore
-
-USERS = [f"u{n}" for n in range(12)]
-quick = hypothesis_settings(deadline=None, max_examples=25)
-
-
-@pytest.fixture
-def store():
-    opened = open_store("memory:")
-    yield opened
-    opened.close()
-
-
-def first_day(seed: int = 0) -> tuple[Live, MemoryStore]:
-    """A server before its first request, and the store with what was registered."""
-    live = server(seed, contents=80, users=0)
-    for name in USERS:
-        live.users.segment[known_user(live, name, seed)] = len(name) % 3
-    store = open_store("memory:", clock=lambda: NOW / 1_000)
-    batch = Batch()
-    for row in live.contents.all_rows:
-        batch.put("content", live.contents.rows.names[row], msgspec.json.encode(live.contents.info[row]))
-        counted = dict(zip(COUNTS, live.contents.counts[row].tolist(), strict=True))
-        batch.add("content", live.contents.rows.names[row], counted)
-    for name, row in live.users.rows.at.items():
-        batch.put("user", name, live.users.record[row].tobytes())
-    store.write(batch)
-    return live, store
-
-
-def loaded(store: MemoryStore) -> Live:
-    """A server that starts on this store, as far as users and contents go."""
-    live = Live(settings(), "s0")
-    live.platform_ctr = 0.05
-    counted = dict(store.scan_counters("content").items)
-    for name, body in store.scan("content").items:
-        live.add_content(msgspec.json.decode(body, type=Content), counted.get(name, {}))
-    for name, body in store.scan("user").items:
-        live.users.put(name, records.read_user(body))
-    live.saved = store.offsets()
-    live.offsets = dict(live.saved)
-    return live
-
-
-def memory(live: Live) -> dict:
-    """Of users and contents, by name."""
-    return {
-        "users": {name: live.users.record[row].tobytes() for name, row in live.users.rows.at.items()},
-        "held_out": {name: bool(live.users.held_out[row]) for name, row in live.users.rows.at.items()},
-        "counts": {name: live.contents.counts[row].tolist() for name, row in live.contents.rows.at.items()},
-        "offsets": dict(live.offsets),
-    }
-
-
-def stored(store: MemoryStore) -> dict:
-    """Everything in it, as it is."""
-    kinds = ("user", "content", "decision", "request", "meta", "history")
-    out: dict = {kind: dict(store.scan(kind).items) for kind in kinds}
-    out["decision"] = {
-        # A set has no order of its own.
-        id: records.outcome_decoder.decode(body) if id.endswith("/outcome") else body
-        for id, body in out["decision"].items()
-    }
-    out["counters"] = {kind: dict(store.scan_counters(kind).items) for kind in kinds}
-    out["tails"] = {name: store.tail("history", name, 10_000) for name in (*USERS, "new1", "new2", "reader")}
-    out["offsets"] = store.offsets()
-    return out
-
-
-def lived(seed: int, batches: int = 12) -> tuple[Live, MemoryStore, list[Entry]]:
-    """A day in the life of a server that saves nothing, and its log: slates, events, late and doubled ones, accounts,
-    reads of what was seen elsewhere."""
-    rng = np.random.default_rng(seed)
-    live, store = first_day(seed)
-    log: list[Entry] = []
-    slates: list[wire.Logged] = []
-    events: list[Interaction] = []
-
-    def logged(topic: str, user: str, now: int, value: bytes) -> None:
-        log.append(Entry(PARTITION, 10 * len(log), 10 * len(log) + 10, topic, user, now, value))
-        live.offsets[PARTITION] = log[-1].next
-
-    for number in range(batches):
-        now = NOW + number * 25 * 60_000
-        size = int(rng.integers(1, 12))
-        users = rng.choice([*USERS, "new1", "new2"], int(rng.integers(1, 9)), replace=False)
-        batch = [
-            any_request(live, rng, u, size, request_id=f"r{number}" if rng.random() < 0.3 else None) for u in users
-        ]
-        lines = shown(live, batch, now)
-        assert [line for _, _, line in live.outbox] == [wire.encoder.encode(line) for line in lines]
-        for user, ts, line in live.outbox:
-            logged(DECISIONS, user, ts, line)
-        live.outbox.clear()
-        slates += [line for line in lines if line.places]
-        for n in range(int(rng.integers(1, 7))):
-            slate = slates[int(rng.integers(len(slates)))]
-            told = event(
-                slate, int(rng.integers(len(slate.places))), f"e{number}-{n}", ts=now + n,
-                clicked=bool(rng.random() < 0.5), completion=float(rng.random()), value=float(rng.integers(3)),
-            )  # fmt: skip
-            if rng.random() < 0.2:
-                told = Interaction(event_id=f"x{n}", content_id=f"c{n}", user_id="reader", ts=now, clicked=True)
-            if events and rng.random() < 0.2:
-                told = events[int(rng.integers(len(events)))]  # sent again
-            events.append(told)
-            live.take(told)
-            logged(INTERACTIONS, told.user_id, now, wire.encoder.encode(wire.Event(wire.SCHEMA, now, told)))
-        if rng.random() < 0.3:
-            user = User(id=str(rng.choice([*USERS, "new1"])), created_at=int(NOW - rng.integers(0, 99) * DAY_MS))
-            live.account(user)
-            logged(INTERACTIONS, user.id, now, wire.encoder.encode(wire.Event(wire.SCHEMA, now, user=user)))
-    assert not live.failures
-    return live, store, log
-
-
-def save(live: Live, store: MemoryStore) -> None:
-    batch = live.unsaved()
-    if batch is not None:
-        store.write(batch)
-        live.written(batch)
-
 
 # ---- what the store gets
 
@@ -274,153 +143,6 @@ def test_a_provisional_server_saves_nothing():
     other.discard()
     assert other.unsaved() is None
     assert other.contents.counts[other.contents.rows.at["c1"], COUNTS.index("clicks")] == 1
-
-
-# ---- a kill at any moment
-
-
-@pytest.mark.parametrize("seed", [4, 5])
-def test_from_every_saved_state_the_log_leads_to_the_same_one(seed):
-    """The server is killed after every entry of its log, with the store at every earlier one."""
-    live, store, log = lived(seed, 6)
-    save(live, store)
-    expected, expected_memory = stored(store), memory(live)
-    assert 20 < len(log) < 80
-    for cut in range(len(log) + 1):
-        _, disk = first_day(seed)
-        until = loaded(disk)
-        apply.fold(disk, until, log[:cut])
-        save(until, disk)
-        assert disk.offsets().get(PARTITION, 0) == (log[cut - 1].next if cut else 0)
-        again = loaded(disk)
-        apply.fold(disk, again, log[cut:])
-        save(again, disk)
-        assert memory(again) == expected_memory, cut
-        assert stored(disk) == expected, cut
-
-
-@quick
-@given(st.integers(0, 3), st.data())
-def test_however_the_log_is_cut_into_batches_and_starts_the_state_is_the_same(seed, data):
-    live, store, log = lived(seed, 5)
-    save(live, store)
-    cuts = sorted(data.draw(st.sets(st.integers(1, len(log)), max_size=6)))
-    restarts = data.draw(st.sets(st.sampled_from([0, *cuts])))
-    _, disk = first_day(seed)
-    other = loaded(disk)
-    for begin, end in itertools.pairwise([0, *cuts, len(log)]):
-        if begin in restarts:
-            other = loaded(disk)
-        apply.fold(disk, other, log[begin:end])
-        save(other, disk)
-    assert stored(disk) == stored(store)
-    assert memory(other) == memory(live)
-
-
-@quick
-@given(st.integers(0, 3), st.data())
-def test_what_the_log_hands_over_twice_is_folded_once(seed, data):
-    """Entries come again at some later place, as a producer's repeat leaves them; the server may start anew between."""
-    _, _, log = lived(seed, 5)
-    again = data.draw(st.lists(st.integers(0, len(log) - 1), min_size=1, max_size=8))
-    doubled = list(log)
-    for i in again:
-        after = data.draw(st.integers(doubled.index(log[i]) + 1, len(doubled)))
-        doubled.insert(after, log[i])
-    doubled = [
-        Entry(PARTITION, 10 * n, 10 * n + 10, e.topic, e.key, e.ts_ms, e.value)
-        for n, e in enumerate(doubled)
-        if b'"user":{' not in e.value  # an account told again is told again
-    ]
-    plain = [e for e in log if b'"user":{' not in e.value]
-    states = []
-    for entries in (plain, doubled):
-        _, disk = first_day(seed)
-        other = loaded(disk)
-        cut = data.draw(st.integers(0, len(entries))) if entries is doubled else 0
-        apply.fold(disk, other, entries[:cut])
-        save(other, disk)
-        other = loaded(disk)
-        apply.fold(disk, other, entries[cut:])
-        save(other, disk)
-        state = stored(disk)
-        state.pop("offsets")
-        states.append(state)
-    assert states[0] == states[1]
-
-
-def test_a_decision_and_its_events_handed_over_again_after_a_start(store):
-    """Regression: the outcome so far was not read for a decision that came again in the same batch, and was lost."""
-    live, store = first_day()
-    (line,) = shown(live, [request("u1", ["c1", "c2"], size=2)])
-    body = wire.encoder.encode(line)
-    clicked = event(line, 0, "a", clicked=True)
-    live.take(clicked)
-    save(live, store)
-    other = loaded(store)
-    events = [clicked, event(line, 1, "b", clicked=True)]
-    entries = [Entry(PARTITION, 0, 10, DECISIONS, "u1", NOW, body)]
-    entries += [
-        Entry(PARTITION, 10 + n, 11 + n, INTERACTIONS, "u1", NOW, wire.encoder.encode(wire.Event(1, NOW, one)))
-        for n, one in enumerate(events)
-    ]
-    apply.fold(store, other, entries)
-    save(other, store)
-    clicks = COUNTS.index("clicks")
-    gained = [
-        int(other.contents.counts[other.contents.rows.at[c], clicks] - first_day()[0].contents.counts[n + 1, clicks])
-        for n, c in ((1, "c1"), (2, "c2"))
-    ]
-    assert gained == [1, 1]
-    assert other.outcomes[line.decision_id].events == {"a", "b"}
-    assert other.users.record[other.users.rows.at["u1"]]["open_clicks"] == 2
-
-
-def test_a_line_that_cannot_be_read_is_passed_over_and_reported(caplog):
-    live, store = first_day()
-    bad = [Entry(PARTITION, n, n + 1, topic, "u1", NOW, b"{}") for n, topic in enumerate((DECISIONS, INTERACTIONS))]
-    apply.fold(store, live, [*bad, Entry(PARTITION, 2, 3, "of another kind", "u1", NOW, b"\xff")])
-    assert live.failures == {"unreadable": 2}
-    assert live.offsets == {PARTITION: 3}
-    assert f"{PARTITION} offset 0" in caplog.text
-
-
-def test_an_event_whose_slate_is_nowhere_is_passed_over_or_waits():
-    live, store = first_day()
-    one = Interaction(event_id="e", content_id="c1", user_id="u1", ts=NOW, decision_id="nowhere", clicked=True)
-    entries = [
-        Entry(part, 0, 10, INTERACTIONS, "u1", NOW, wire.encoder.encode(wire.Event(1, NOW, told)))
-        for part, told in (("p0", one), ("p0", msgspec.structs.replace(one, event_id="f", decision_id=None)))
-    ]
-    before = memory(live)["counts"]
-    assert apply.fold(store, live, entries, patient=True) == entries
-    assert live.offsets == {}
-    assert memory(live)["counts"] == before
-    assert apply.fold(store, live, entries) == []
-    assert live.failures["orphans"] == 1
-    assert live.offsets == {"p0": 10}
-    assert live.contents.counts[live.contents.rows.at["c1"], 1] == before["c1"][1] + 1
-
-
-def test_the_id_of_an_outcome_is_not_a_decision():
-    """Regression: an event that named ``<decision>/outcome`` as its decision made the store's record unreadable."""
-    live, store = first_day()
-    (line,) = shown(live, [request("u1", ["c1", "c2"], size=2)])
-    live.take(event(line, 0, "a"))
-    save(live, store)
-    other = loaded(store)
-    apply.load_slates(store, other, [line.decision_id, f"{line.decision_id}/outcome", "nowhere"])
-    assert list(other.slates) == [line.decision_id]
-
-
-def test_partitions_are_merged_by_time_each_in_its_own_order():
-    entries = [
-        Entry(part, n, n + 1, DECISIONS, "u", ts, b"") for part, n, ts in
-        [("a", 0, 5), ("a", 1, 9), ("a", 2, 7), ("b", 0, 6), ("b", 1, 8), ("c", 0, 1)]
-    ]  # fmt: skip
-    assert [(e.partition, e.offset) for e in apply.merged(entries)] == [
-        ("c", 0), ("a", 0), ("b", 0), ("b", 1), ("a", 1), ("a", 2),
-    ]  # fmt: skip
 
 
 # ---- memory that stays bounded
