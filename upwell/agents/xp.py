@@ -117,6 +117,8 @@ def gumbel(xp: Namespace, u: Array) -> Array:
 def take(xp: Namespace, x: Array, index: Array) -> Array:
     """``x[..., index]`` along the last axis, batched over the same leading axes."""
     if xp is np:  # three times as fast for a single request as NumPy's own, which builds an index a dimension
+        if x.size == x.shape[-1]:
+            return x.reshape(-1)[index]
         rows = np.arange(x.size // x.shape[-1])[:, None]
         return x.reshape(-1, x.shape[-1])[rows, index.reshape(-1, index.shape[-1])].reshape(index.shape)
     return xp.take_along_axis(x, index, axis=-1)

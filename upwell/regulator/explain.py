@@ -59,12 +59,16 @@ def contributions(
     for kind, parts, total in sources:
         here = picked.kind == kind
         column = xp.where(here, picked.column, 0)
-        values = [take(xp, xp.broadcast_to(one, total.shape), column) for one in (total, *parts.values())]
+        shape = total.shape
+        values = [
+            take(xp, one if one.shape == shape else xp.broadcast_to(one, shape), column)
+            for one in (total, *parts.values())
+        ]
         whole = xp.where(here, quantise(xp, values[0]) if kind == EXPLORED else values[0], 0.0)
         steps = xp.where(here[..., None], quantise(xp, side_by_side(xp, values[1:])), 0.0)
         logit = logit + whole / MILLI
-        closing = (whole - steps.sum(-1)) / MILLI
-        each = dict(zip(parts, xp.moveaxis(steps / MILLI, -1, 0), strict=True)) | {"rounding": closing}
+        each = {name: steps[..., i] / MILLI for i, name in enumerate(parts)}
+        each["rounding"] = (whole - steps.sum(-1)) / MILLI
         named |= {name: named[name] + part if name in named else part for name, part in each.items()}
     return logit, named
 
