@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable
 
@@ -18,8 +19,12 @@ from upwell.state.batch import Batch
 from upwell.state.errors import StoreDown
 from upwell.state.port import EVERYTHING, Store, Watcher
 
+log = logging.getLogger(__name__)
+
 WAIT_S = 0.05
 CONTENTS_S = 1.0
+START_S = 60.0
+"""How long a server that starts waits for its store."""
 
 
 class Follower:
@@ -34,9 +39,21 @@ class Follower:
         self._reported_ms = clock()
 
     def load(self) -> None:
-        """All contents, and what the last tick told. Users come with their first request. Before requests do."""
-        self._watcher = self.store.watch(["user", "content", "meta"])
-        self._take_all(*self._read_all())
+        """All contents, and what the last tick told. Users come with their first request. Before requests do.
+
+        A store that is away for a moment is waited for. Raises StoreDown when it stays away.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                self._watcher = self.store.watch(["user", "content", "meta"])
+                self._take_all(*self._read_all())
+                return
+            except StoreDown as error:
+                if time.monotonic() - began > START_S:
+                    raise
+                log.warning("not started yet: %s; trying again", error)
+                time.sleep(0.5)
 
     def _read_all(self) -> tuple[list[tuple[str, bytes]], dict[str, dict[str, int]], list[bytes | None]]:
         return *apply.read_contents(self.store), self._meta()
