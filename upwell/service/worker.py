@@ -34,7 +34,7 @@ GROUP = "upwell"
 ENTRIES = 2_000
 POLL_S = 0.02
 GATHER_S = 0.03
-HOLD_S = 0.05
+HOLD_S, LATE_HOLD_S = 0.05, 1.0
 LATE_MS, STALL_S = 500, 5.0
 PATIENCE_S = 60.0
 """An event whose decision does not come in for so long is given up: its decision is lost."""
@@ -58,7 +58,7 @@ class Worker:
         self._next_fold_s = 0.0
         self.folded = 0
         self._waiting: list[Entry] = []  # entries that are not to be folded yet
-        self._arrived: list[tuple[float, int]] = []  # when, and the time of the entry
+        self._arrived: list[tuple[float, int]] = []  # until when it waits for others, and the time of the entry
         self._moving_until_s = time.monotonic() + STALL_S
         self._limit_ms = 0  # entries up to this time have waited long enough
         self._later: list[Entry] = []  # of a part: events whose decision has not come in yet, and what follows them
@@ -160,14 +160,17 @@ class Worker:
 
         A user's decisions and interactions come in by different partitions, and their order makes the mind. So an entry
         waits ``HOLD_S`` from its arrival for what may still come in from another partition, and while the worker is
-        behind, all beyond the partition that is furthest behind waits for that one.
+        behind, all beyond the partition that is furthest behind waits for that one. An entry that came late brings
+        word of an outage, after which partitions and servers come back one by one: it waits ``LATE_HOLD_S``, and what
+        is newer with it.
         """
-        now_s = time.monotonic()
-        self._arrived += [(now_s, entry.ts_ms) for entry in new]
-        due = [ts_ms for at_s, ts_ms in self._arrived if at_s <= now_s - HOLD_S]
-        self._arrived = [one for one in self._arrived if one[0] > now_s - HOLD_S]
+        now_s, late_ms = time.monotonic(), self.clock() - LATE_MS
+        self._arrived += [(now_s + (HOLD_S if entry.ts_ms > late_ms else LATE_HOLD_S), entry.ts_ms) for entry in new]
+        due = [ts_ms for due_s, ts_ms in self._arrived if due_s <= now_s]
+        self._arrived = [one for one in self._arrived if one[0] > now_s]
         self._limit_ms = max(self._limit_ms, *due) if due else self._limit_ms
-        limit_ms = self._limit_ms
+        held_up = [ts_ms for due_s, ts_ms in self._arrived if ts_ms <= self._limit_ms and due_s > now_s + HOLD_S]
+        limit_ms = min([self._limit_ms, *(ts_ms - 1 for ts_ms in held_up)])
         pending = apply.merged([*self._waiting, *new])
         last = {entry.partition: entry.ts_ms for entry in pending}
         late = bool(pending) and self.clock() - pending[0].ts_ms > LATE_MS
