@@ -40,3 +40,13 @@ def test_store():
     assert found["baseline_per_interaction"] == pytest.approx(2.0)
     assert (found["lost"], found["doubled"]) == (0, 0)
     assert found["staleness_probes"] > 0
+
+
+def test_soak():
+    ran = CliRunner().invoke(app, ["bench", "soak", "--minutes", "0.1", "--json"], catch_exceptions=False)
+    assert ran.exit_code == 0
+    found = json.loads(ran.stdout)
+    assert found["slates"] > 0
+    assert found["events"] >= 10 * (found["slates"] - 1)
+    assert (found["failed"], found["rejected_events"]) == (0, 0)
+    assert 0 < found["memory_first_mib"] < found["memory_last_mib"] * 2

@@ -148,10 +148,10 @@ def test_a_provisional_server_saves_nothing():
 # ---- memory that stays bounded
 
 
-def test_of_slates_and_outcomes_only_so_many_are_at_hand(monkeypatch):
+def test_of_slates_and_outcomes_only_so_many_are_at_hand():
     """Regression: outcomes were never let go of while no event came from elsewhere."""
-    monkeypatch.setattr(live_module, "REMEMBERED", 50)
     live, store = first_day()
+    live.settings = settings(slates_in_memory=50)
     lines = []
     for n in range(120):
         lines += shown(live, [request("u1", [f"c{k}" for k in range(10)], size=3)], NOW + n)
@@ -169,9 +169,9 @@ def test_of_slates_and_outcomes_only_so_many_are_at_hand(monkeypatch):
     assert not live.take(told)
 
 
-def test_a_slate_at_hand_has_its_outcome_at_hand(monkeypatch):
-    monkeypatch.setattr(live_module, "REMEMBERED", 5)
+def test_a_slate_at_hand_has_its_outcome_at_hand():
     live, _ = first_day()
+    live.settings = settings(slates_in_memory=5)
     for n in range(40):
         shown(live, [request(f"u{n % 12}", ["c1", "c2"], size=2)], NOW + n)
         assert live.slates.keys() <= live.outcomes.keys()

@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: upwell bench serve --candidates 200 --json")(serve)
     app.command(epilog="Example: upwell bench ingest --store redis --events kafka --json")(ingest)
     app.command(epilog="Example: upwell bench store --json")(store)
+    app.command(epilog="Example: upwell bench soak --minutes 10 --json")(soak)
 
 
 def serve(
@@ -63,6 +64,20 @@ def store(
     from upwell.bench import store as bench
 
     measured("store", 3, json, partial(bench.run, seconds, store, events, seed))
+
+
+def soak(
+    minutes: Annotated[float, typer.Option(help="of half load", min=0.05)] = 10.0,
+    connections: Annotated[int, typer.Option(help="keep-alive connections", min=1, max=1_000)] = 32,
+    store: Store = "sqlite",
+    events: Events = "embedded",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Half load for minutes, interactions included: the slope of the server's memory, and whether anything fails."""
+    from upwell.bench import soak as bench
+
+    measured("soak", bench.STEPS, json, partial(bench.run, minutes, connections, store, events, seed))
 
 
 def measured(title: str, steps: int, json: bool, run: Callable[[Path, Callable[[], None]], dict[str, Any]]) -> None:

@@ -31,8 +31,6 @@ OUTCOME = "/outcome"
 """Ends the id of a decision's outcome."""
 MODES = ("ranker", "rules", "policy")
 """Who may decide."""
-REMEMBERED = 100_000
-"""Slates whose contents are kept at hand for the events that come; older ones are read from the store."""
 ERASED = 10_000
 """Erased users who are remembered."""
 
@@ -224,7 +222,7 @@ class Live:
         )
         # Made with the slate, so that one at hand without an outcome need not be looked for in the store.
         self.outcomes[line.decision_id] = Outcome()
-        while len(self.slates) > REMEMBERED:
+        while len(self.slates) > self.settings.slates_in_memory:
             self.outcomes.pop(self.slates.popitem(last=False)[0], None)
         if not self.saves:
             return
@@ -241,7 +239,9 @@ class Live:
         outcome = self.outcomes.get(decision)
         if outcome is None:
             outcome = self.outcomes[decision] = Outcome()
-            while len(self.outcomes) > 2 * REMEMBERED:  # those of slates, and as many of what was seen elsewhere
+            while (
+                len(self.outcomes) > 2 * self.settings.slates_in_memory
+            ):  # those of slates, and as many of what was seen elsewhere
                 self.outcomes.popitem(last=False)
         if event.event_id in outcome.events:
             return False

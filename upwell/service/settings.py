@@ -69,11 +69,14 @@ class Settings(BaseSettings):
     weights: tuple[Weight, Weight, Weight] = Field((0.4, 0.3, 0.3), description="user satisfaction, revenue, long term")
 
     tick_s: float = Field(2.0, gt=0.0, description="time between two slow ticks, seconds")
-    flush_s: float = Field(0.05, gt=0.0, description="most that state is behind what was acknowledged, seconds")
+    flush_s: float = Field(0.25, gt=0.0, description="most that state is behind what was acknowledged, seconds")
     life_days: float = Field(30.0, gt=0.0, description="a content is taken down this long after it was published, days")
     decisions_days: float = Field(7.0, gt=0.0, description="how long decisions are kept, days")
     history: int = Field(1_000, ge=0, le=100_000, description="interactions kept of a user")
     users_in_memory: int = Field(1_000_000, ge=1_000, description="users in memory; the rest are in the store alone")
+    slates_in_memory: int = Field(
+        100_000, ge=1, description="slates whose events are told without asking the store, a few KB each"
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of every draw")
 
     @field_validator("weights")
