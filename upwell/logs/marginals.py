@@ -9,6 +9,7 @@ meaning. A figure that the source does not tell is absent. EXPOSURE is what chos
 | `impressions_EXPOSURE` | count | impressions |
 | `impressions_per_user_day_EXPOSURE_pQ` | 1/day | quantile over users who have any: impressions / days of the log |
 | `user_ctr_EXPOSURE_pQ` | share | quantile over those users: clicks / impressions |
+| `contents_shown_EXPOSURE` | count | contents shown at all |
 | `content_impressions_EXPOSURE_pQ` | count | quantile over contents shown at all: impressions in the log |
 | `top1pct_exposure_share_EXPOSURE` | share | of impressions, those of the 1% (rounded up) most shown contents |
 | `gini_EXPOSURE` | 0–1 | Gini coefficient of impressions over contents shown |
@@ -81,6 +82,7 @@ def of_exposure(log: pl.LazyFrame, exposure: str, zone: str) -> dict[str, float]
         f"days_{exposure}": float(days),
         **quantiles(f"impressions_per_user_day_{exposure}", shown / days),
         **quantiles(f"user_ctr_{exposure}", clicked / shown),
+        f"contents_shown_{exposure}": float(len(contents)),
         **quantiles(f"content_impressions_{exposure}", contents),
         f"top1pct_exposure_share_{exposure}": top_share(contents, 0.01),
         f"gini_{exposure}": gini(contents),

@@ -7,6 +7,7 @@ click rates under the platform's own ranking and at random, and concentration.
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,18 @@ def load_targets(path: Path) -> dict[str, Target]:
 
 def read_marginals(source: Path) -> dict[str, float]:
     """Marginals of an imported data set (a folder) or of published aggregates (a JSON file). Raises BadRequest."""
-    return marginals.published(source) if source.is_file() else marginals.measure(source)
+    return marginals.published(source) if source.is_file() else ranked(marginals.measure(source))
+
+
+def ranked(told: dict[str, float]) -> dict[str, float]:
+    """The same, with figures of the platform's own ranking under ``standard``: where nothing is called so, what was
+    shown most but not at random (Open Bandit's ``bts``, or ``unknown``) is taken for it."""
+    exposures = {name.removeprefix("ctr_") for name in told if name.startswith("ctr_")}
+    own = max(exposures - {"random"}, key=lambda exposure: told[f"impressions_{exposure}"], default="standard")
+    if "standard" in exposures | {own}:
+        return told
+    end = re.compile(rf"_{re.escape(own)}(?=_p\d+$|_\d\d$|$)")
+    return told | {end.sub("_standard", name): value for name, value in told.items()}
 
 
 def direct(told: dict[str, float]) -> dict[str, float]:
@@ -106,7 +118,7 @@ def searched(told: dict[str, float]) -> dict[str, Target]:
         "ctr": ("ctr_standard", 2.0), "random_ctr": ("ctr_random", 2.0),
         "top100_share": ("top1pct_exposure_share_standard", 1.0),
     }  # fmt: skip
-    targets = {name: Target(told[key], weight) for name, (key, weight) in names.items() if key in told}
+    targets = {name: Target(told[key], weight) for name, (key, weight) in names.items() if told.get(key, 0.0) > 0.0}
     if not targets:
         raise BadRequest(
             "the data set holds no impressions under the platform's own ranking, so nothing to fit click rates to: "
