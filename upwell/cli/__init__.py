@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from upwell.cli import bench, demo, doctor, experiment, logs, serve, world
+from upwell.cli import bench, demo, doctor, experiment, init, logs, serve, world
 from upwell.errors import UpwellError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Behind your ranker, before your users: lets good new content rise and interests widen.",
 )
+init.register(app)
 world.register(app)
 demo.register(app)
 experiment.register(app)
