@@ -192,7 +192,7 @@ def test_with_several_servers_the_worker_erases_in_the_order_of_the_log(tmp_path
         # The other server has not heard of it, and takes what it should refuse.
         assert (await second.interactions(body(click(late, "e2", ts=all_of.now)))).accepted == 1
         all_of.fold()
-        assert all_of.worker._waiting == []  # for a decision that is gone nobody waits
+        assert all_of.worker.order.waiting == []  # for a decision that is gone nobody waits
         assert all_of.worker.live.failures["orphans"] == 1
         all_of.store.scrub()
         assert found(tmp_path, "state.db*") == []

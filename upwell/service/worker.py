@@ -21,6 +21,7 @@ from upwell.service import apply, ticker, told, wire
 from upwell.service.allowances import Allowances, By, Report
 from upwell.service.clock import Clock
 from upwell.service.live import DAY_S, Live
+from upwell.service.order import Order
 from upwell.service.records import COLUMN
 from upwell.service.regulator import Regulator, place_users
 from upwell.service.settings import Settings
@@ -34,8 +35,6 @@ GROUP = "upwell"
 ENTRIES = 2_000
 POLL_S = 0.02
 GATHER_S = 0.03
-HOLD_S, LATE_HOLD_S = 0.05, 1.0
-LATE_MS, STALL_S = 500, 5.0
 PATIENCE_S = 60.0
 """An event whose decision does not come in for so long is given up: its decision is lost."""
 ALIVE_S = 10.0
@@ -57,10 +56,7 @@ class Worker:
         self._next_tick_s = 0.0
         self._next_fold_s = 0.0
         self.folded = 0
-        self._waiting: list[Entry] = []  # entries that are not to be folded yet
-        self._arrived: list[tuple[float, int]] = []  # until when it waits for others, and the time of the entry
-        self._moving_until_s = time.monotonic() + STALL_S
-        self._limit_ms = 0  # entries up to this time have waited long enough
+        self.order = Order(clock)
         self._later: list[Entry] = []  # of a part: events whose decision has not come in yet, and what follows them
         self._patient_until_s = time.monotonic() + PATIENCE_S
         self._load()
@@ -115,7 +111,7 @@ class Worker:
         time.sleep(max(self._next_fold_s - time.monotonic(), 0.0))
         self._next_fold_s = time.monotonic() + GATHER_S
         self._follow()
-        entries = self._in_time(self._poll())
+        entries = self.order.take(self._poll(), self.consumer.lag)
         late, stuck = list[Entry](), set[str]()
         for part, erasure in apply.erasures(entries):
             self._later = [entry for entry in part if entry.partition in stuck]
@@ -130,7 +126,7 @@ class Worker:
             if erasure is not None and erasure.at_ms > self.live.erased.get(erasure.user, -1):
                 self._erase(*erasure)
         # What waits for its decision comes before what waits for its time.
-        self._waiting = late + self._waiting
+        self.order.waiting = late + self.order.waiting
         if time.monotonic() >= self._next_tick_s:
             self._next_tick_s = time.monotonic() + self.settings.tick_s
             self.tick()
@@ -154,43 +150,6 @@ class Worker:
                 break
             entries += more
         return entries
-
-    def _in_time(self, new: list[Entry]) -> list[Entry]:
-        """The entries to fold now, by time; the others wait.
-
-        A user's decisions and interactions come in by different partitions, and their order makes the mind. So an entry
-        waits ``HOLD_S`` from its arrival for what may still come in from another partition, and while the worker is
-        behind, all beyond the partition that is furthest behind waits for that one. An entry that came late brings
-        word of an outage, after which partitions and servers come back one by one: it waits ``LATE_HOLD_S``, and what
-        is newer with it.
-        """
-        now_s, late_ms = time.monotonic(), self.clock() - LATE_MS
-        self._arrived += [(now_s + (HOLD_S if entry.ts_ms > late_ms else LATE_HOLD_S), entry.ts_ms) for entry in new]
-        due = [ts_ms for due_s, ts_ms in self._arrived if due_s <= now_s]
-        self._arrived = [one for one in self._arrived if one[0] > now_s]
-        self._limit_ms = max(self._limit_ms, *due) if due else self._limit_ms
-        held_up = [ts_ms for due_s, ts_ms in self._arrived if ts_ms <= self._limit_ms and due_s > now_s + HOLD_S]
-        limit_ms = min([self._limit_ms, *(ts_ms - 1 for ts_ms in held_up)])
-        pending = apply.merged([*self._waiting, *new])
-        last = {entry.partition: entry.ts_ms for entry in pending}
-        late = bool(pending) and self.clock() - pending[0].ts_ms > LATE_MS
-        # Asking how far behind it is takes a while, so only when it is; and not for ever, should one bring nothing.
-        if late and now_s < self._moving_until_s:
-            for partition, behind in self.consumer.lag().items():
-                if behind > 0:
-                    limit_ms = min(limit_ms, last.get(partition, 0))
-        now: list[Entry] = []
-        waiting, held = list[Entry](), set[str]()
-        for entry in pending:
-            if entry.ts_ms > limit_ms or entry.partition in held:
-                held.add(entry.partition)
-                waiting.append(entry)
-            else:
-                now.append(entry)
-        self._waiting = waiting
-        if now or not waiting:
-            self._moving_until_s = now_s + STALL_S
-        return now
 
     def _fold(self, entries: Sequence[Entry]) -> bool:
         """Fold entries and write what came of them; False: they are another worker's now."""
@@ -227,7 +186,7 @@ class Worker:
 
     def reread(self) -> None:
         """Forget all that is not in the store, and go on from where it is."""
-        self._waiting, self._arrived = [], []
+        self.order.forget()
         fresh = Live(self.settings, self.live.server)
         fresh.contents = self.live.contents
         fresh.contents.unsaved[:] = 0
