@@ -21,7 +21,7 @@ from upwell.service.settings import Settings
 from upwell.state import StoreDown, open_store
 from upwell.state.memory import MemoryStore, Space
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 CANDIDATES = (Candidate(id="a", score=1.0), Candidate(id="b", score=0.0))
 ASK = Request(user_id="u", candidates=CANDIDATES, size=1, inject=False)
 
