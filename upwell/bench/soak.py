@@ -15,9 +15,9 @@ import numpy as np
 
 from upwell.bench import fleet, traffic
 from upwell.bench.load import Answered, Callers, arrivals, drive, http, percentile_ms
-from upwell.bench.serve import SETTINGS, SETTLE_S
+from upwell.bench.serve import CONTENTS, SETTINGS, SETTLE_S, USERS
 
-CONTENTS, USERS, CANDIDATES = 10_000, 5_000, 200
+CANDIDATES = 200
 MEASURE_S, SAMPLE_S = 5.0, 1.0
 SLATES = 20_000
 """At hand, so that the table of them is full within minutes: what grows after that grows without end."""

@@ -50,6 +50,7 @@ class Follower:
                 self._take_all(*self._read_all())
                 return
             except StoreDown as error:
+                self.close()  # a watcher that was there already
                 if time.monotonic() - began > START_S:
                     raise
                 log.warning("not started yet: %s; trying again", error)
@@ -149,3 +150,4 @@ class Follower:
     def close(self) -> None:
         if self._watcher is not None:
             self._watcher.close()
+            self._watcher = None

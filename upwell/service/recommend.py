@@ -31,7 +31,6 @@ RULES = Dials()
 DAY_MS = 86_400_000
 WHETHER, WHICH = 601, 602
 CLICKS, IMPRESSIONS, HEATED = COLUMN["clicks"], COLUMN["impressions"], COLUMN["heated"]
-NEW_MS = 3 * DAY_MS
 REPEATED = -4.0e6
 """Added to the score of what a user has just been shown: below every other candidate, above what is blocked."""
 NO_CONTENT = -1
@@ -199,7 +198,7 @@ def explored(
         hope = content.promise(
             np, contents.counts[known, CLICKS], contents.counts[known, IMPRESSIONS], np.float32(platform_ctr)
         )[:, None, :].astype(np.float32)  # fmt: skip
-        new = (contents.published_ms[known] > now_ms - NEW_MS) & (some > NOBODY)
+        new = (contents.published_ms[known] > now_ms - fold.NEW_MS) & (some > NOBODY)
         parts = user.explore_parts(np, similar, hope, new[:, None, :], arrived["mind"][tries][:, None, :])
         preference[tries] = total(parts)
         u_which[tries] = which(u[tries], keys[tries])
