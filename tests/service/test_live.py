@@ -20,9 +20,9 @@ from service_samples import (
 
 from upwell.model import Interaction, User
 from upwell.service import apply, records, wire
-from upwell.service import live as live_module
 from upwell.service.ingest import unknown_outcomes
-from upwell.service.live import Live, organic_key, request_key
+from upwell.service.keys import organic_key, organic_of, request_key
+from upwell.service.live import Live
 from upwell.service.records import COUNTS
 from upwell.state.batch import DELTA_MAX
 
@@ -229,8 +229,8 @@ def test_what_was_seen_elsewhere_merges_by_user_content_and_day(user, one, other
     second = Interaction(event_id="e", user_id=other, content_id=two, ts=ts2)
     alike = (user, one, ts // DAY_MS) == (other, two, ts2 // DAY_MS)
     assert (organic_key(first) == organic_key(second)) == alike
-    assert live_module.organic_of(organic_key(first), user)
-    assert live_module.organic_of(organic_key(first), other) == (user == other)
+    assert organic_of(organic_key(first), user)
+    assert organic_of(organic_key(first), other) == (user == other)
 
 
 def test_lines_of_the_log_are_json_with_a_schema_number():

@@ -12,7 +12,8 @@ from upwell.events.port import DECISIONS, INTERACTIONS, Entry
 from upwell.model import Interaction
 from upwell.regulator import slate
 from upwell.service import apply, records, wire
-from upwell.service.live import Live, organic_key
+from upwell.service.keys import organic_key
+from upwell.service.live import Live
 from upwell.service.records import COUNTS
 from upwell.service.settings import Settings
 from upwell.state.memory import MemoryStore

@@ -13,7 +13,8 @@ from upwell.events.port import DECISIONS, INTERACTIONS, Entry
 from upwell.model import Interaction
 from upwell.service import records, wire
 from upwell.service.ingest import unknown_decisions, unknown_outcomes
-from upwell.service.live import OUTCOME, Live, Slate
+from upwell.service.keys import OUTCOME
+from upwell.service.live import Live, Slate
 from upwell.state.port import Store, pages
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,10 @@ def load_users(store: Store, live: Live, ids: Iterable[str]) -> None:
     for id, body in zip(missing, store.get("user", missing) if missing else (), strict=True):
         if body is not None:
             live.users.put(id, records.read_user(body))
+    if live.trails is not None and missing:
+        for id, body in zip(missing, store.get("trail", missing), strict=True):
+            if body is not None:
+                live.trails.load(id, body)
 
 
 def load_slates(store: Store, live: Live, decisions: Iterable[str]) -> None:
@@ -118,7 +123,7 @@ def fold(
             event, user = told[i].event, told[i].user
             if event is not None:
                 if event.decision_id is None or event.decision_id in live.slates:
-                    live.take(event)
+                    live.take(event, entry.ts_ms)
                 elif patient and decided_ms(event.decision_id) > live.erased.get(event.user_id, -1):
                     stuck.add(entry.partition)
                     waiting.append(entry)
@@ -126,9 +131,17 @@ def fold(
                 else:
                     live.failures["orphans"] += 1
             if user is not None:
-                live.account(user)
+                live.account(user, entry.ts_ms)
         live.offsets[entry.partition] = entry.next
+    settle(store, live)
     return waiting
+
+
+def settle(store: Store, live: Live) -> None:
+    """Bring records of users of whom something came in late up to date."""
+    if live.trails is not None:
+        load_slates(store, live, set(live.trails.lacking()) - live.slates.keys())
+        live.trails.settle()
 
 
 def decided_ms(decision_id: str) -> int:

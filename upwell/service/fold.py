@@ -57,7 +57,7 @@ def arrive(settings: Settings, record: Records, now_ms: int) -> Records:
     return now
 
 
-def shown(
+def seen(
     users: Users,
     contents: Contents,
     place: npt.NDArray[np.int64],
@@ -65,17 +65,15 @@ def shown(
     decision: npt.NDArray[np.uint64],
     rows: npt.NDArray[np.int32],
     keys: npt.NDArray[np.uint32],
-    heated: npt.NDArray[np.bool_],
-    explored: npt.NDArray[np.bool_],
     now_ms: int | npt.NDArray[np.int64],
 ) -> None:
-    """Slates were shown: impressions are counted, each user's slate is open from now on.
+    """Slates were shown: each user's slate is open from now on.
 
     Args:
         place: users' rows ``[B]``, none twice.
         arrived: their records at the time of the request (``arrive``).
         decision: keys ``[B]``.
-        rows, keys, heated, explored: ``[B, K]``; a row of -1 is an empty place, below -1 a content not known.
+        rows, keys: ``[B, K]``; a row of -1 is an empty place, below -1 a content not known.
     """
     filled = rows != -1
     known = np.maximum(rows, NOBODY)
@@ -98,9 +96,19 @@ def shown(
     arrived["ring_at"] = (at + size) % RING
     users.record[place] = arrived
     users.dirty.update(place.tolist())
+
+
+def counted(
+    contents: Contents,
+    rows: npt.NDArray[np.int32],
+    heated: npt.NDArray[np.bool_],
+    explored: npt.NDArray[np.bool_],
+) -> None:
+    """Slates were shown: their impressions are counted. ``[B, K]`` each, ``rows`` as ``seen`` takes them."""
+    known = np.maximum(rows, NOBODY)
     here = known != NOBODY  # filled, and by a content that is known
-    counted = [known[here], known[here & heated], known[here & explored]]
-    contents.count_each(np.concatenate(counted), np.repeat(COUNTED, [len(one) for one in counted]))
+    each = [known[here], known[here & heated], known[here & explored]]
+    contents.count_each(np.concatenate(each), np.repeat(COUNTED, [len(one) for one in each]))
 
 
 def clicked(users: Users, contents: Contents, row: int, content: int, decision: int, shown_ms: int) -> None:

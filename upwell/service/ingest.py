@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from upwell.model import Interaction, Rejected
-from upwell.service.live import Live, organic_key
+from upwell.service.keys import organic_key
+from upwell.service.live import Live
 from upwell.service.settings import Settings
 
 HOUR_MS = 3_600_000

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from upwell.model import Content, Interaction, User, Weights
 from upwell.regulator import slate
-from upwell.service import fold, recommend, records, wire
+from upwell.service import fold, recommend, records, steps, wire
+from upwell.service.keys import OUTCOME, decision_keys, organic_key, organic_of, request_key
 from upwell.service.recommend import Asked, Grants, Window
-from upwell.service.records import COLUMN, COUNTS, Outcome, key_of
+from upwell.service.records import COLUMN, COUNTS, Outcome, is_click, key_of, merge
 from upwell.service.settings import Settings
+from upwell.service.steps import Step
 from upwell.service.tables import NOBODY, Contents, Users
+from upwell.service.trail import KEPT_MS, Trails
 from upwell.state.batch import DELTA_MAX, Batch
 
 log = logging.getLogger(__name__)
@@ -27,10 +30,10 @@ log = logging.getLogger(__name__)
 HOLDOUT_SALT = 7_001
 DAY_S = 86_400.0
 HOUR_MS = 3_600_000
-OUTCOME = "/outcome"
-"""Ends the id of a decision's outcome."""
 MODES = ("ranker", "rules", "policy")
 """Who may decide."""
+TRAIL_S = 3 * KEPT_MS / 1_000
+"""A stored trail is of use for so long after its last step."""
 ERASED = 10_000
 """Erased users who are remembered."""
 
@@ -47,10 +50,12 @@ class Slate(NamedTuple):
 class Live:
     """Users, contents, grants and slates of one server."""
 
-    def __init__(self, settings: Settings, server: str, saves: bool = True) -> None:
+    def __init__(self, settings: Settings, server: str, saves: bool = True, trails: bool = False) -> None:
+        """``trails``: what is folded may come in late, see ``trail``."""
         self.settings, self.server = settings, server
         self.saves = saves  # else what is folded here is provisional: another folds the log for the store
         self.users = Users(settings.holdout, HOLDOUT_SALT)
+        self.trails = Trails(self.users, self._play) if trails else None
         self.contents = Contents()
         self.grants = Grants(np.zeros((1, 1), np.int32))
         self.mode = "rules"
@@ -155,10 +160,8 @@ class Live:
             keys[b, k] = key_of(lines[b].places[k].id)
         heated = kind == slate.HEATED
         users = np.fromiter((one.user for one in asked), np.int64, len(asked))
-        fold.shown(
-            self.users, self.contents, users, decided.arrived, decision_keys(ids), rows, keys, heated,
-            kind == slate.EXPLORED, now_ms,
-        )  # fmt: skip
+        fold.seen(self.users, self.contents, users, decided.arrived, decision_keys(ids), rows, keys, now_ms)
+        fold.counted(self.contents, rows, heated, kind == slate.EXPLORED)
         self._count_window(int((rows != recommend.NO_CONTENT).sum()), rows[heated])
         for line in lines:
             self._remember(line, self._to_log(line))
@@ -201,20 +204,26 @@ class Live:
 
     def show(self, line: wire.Logged, body: bytes) -> None:
         """Fold one decision, ``body`` in the log: the same state as when it was decided."""
-        row = self.users.rows.at.get(line.user_id)
-        if row is None:
-            row = self.users.put(line.user_id, records.new_user(line.ts, line.platform_ctr))
-        place = np.asarray([row])
-        arrived = fold.arrive(self.settings, self.users.record[place], line.ts)
-        get = self.contents.rows.at.get
-        rows = np.asarray([[get(p.id, -2) for p in line.places]], np.int32).reshape(1, -1)
-        keys = np.asarray([[key_of(p.id) for p in line.places]], np.uint32).reshape(1, -1)
+        ids = tuple(p.id for p in line.places)
+        self._step(line.user_id, Step(line.ts, steps.SLATE, line.decision_id, "", line.platform_ctr, ids))
         kinds = np.asarray([[p.kind for p in line.places]]).reshape(1, -1)
-        fold.shown(
-            self.users, self.contents, place, arrived, decision_keys([line.decision_id]), rows, keys,
-            kinds == slate.HEATED, kinds == slate.EXPLORED, np.asarray([line.ts]),
-        )  # fmt: skip
+        rows = steps.rows_of_slate(self.contents, ids)
+        fold.counted(self.contents, rows, kinds == slate.HEATED, kinds == slate.EXPLORED)
         self._remember(line, body)
+
+    def _step(self, user_id: str, step: Step) -> None:
+        if self.trails is None:
+            self._play(user_id, step)
+        else:
+            self.trails.add(user_id, step)
+
+    def _play(self, user_id: str, step: Step) -> None:
+        """Change a user's record by one step."""
+        ids = step.ids
+        if ids is None and step.kind == steps.SLATE:
+            known = self.slates.get(step.key)  # gone where its decision has expired since
+            ids = known.ids if known is not None else ()
+        steps.play(self.settings, self.users, self.contents, user_id, step, ids or ())
 
     def _remember(self, line: wire.Logged, body: bytes) -> None:
         self.slates[line.decision_id] = Slate(
@@ -233,8 +242,11 @@ class Live:
         side = "held" if self.users.held_out[self.users.rows.at[line.user_id]] else "free"
         self._hour(line.ts)[f"{side}_impressions"] += len(line.places)
 
-    def take(self, event: Interaction) -> bool:
-        """Fold one interaction of the log, its slate and outcome at hand; False: it was known already."""
+    def take(self, event: Interaction, at_ms: int = 0) -> bool:
+        """Fold one interaction of the log, its slate and outcome at hand; False: it was known already.
+
+        ``at_ms``: when it was logged, where trails are kept.
+        """
         decision = event.decision_id or organic_key(event)
         outcome = self.outcomes.get(decision)
         if outcome is None:
@@ -243,32 +255,34 @@ class Live:
                 len(self.outcomes) > 2 * self.settings.slates_in_memory
             ):  # those of slates, and as many of what was seen elsewhere
                 self.outcomes.popitem(last=False)
+        shown = self.slates.get(decision)
+        if shown is not None:
+            at_ms = max(at_ms, shown.ts)  # logged by another server, whose clock may be behind
+        if self.trails is not None and is_click(event):
+            self.trails.sooner(event.user_id, decision, event.content_id, at_ms)
         if event.event_id in outcome.events:
             return False
         outcome.events.add(event.event_id)
-        shown = self.slates.get(decision)
         at = shown.ids.index(event.content_id) if shown else 0
         place = outcome.places.setdefault(at, records.Place())
         before = (place.clicked, place.valid, place.shared, place.purchased, place.value, place.dwell_s)
         merge(place, event)
-        self._count(event, place, before, shown and shown.ts, bool(shown and shown.kinds[at] == slate.HEATED))
+        if place.clicked and not before[0]:
+            kind = steps.ELSEWHERE if event.decision_id is None else steps.CLICK
+            shown_ms = event.ts if shown is None else shown.ts
+            self._step(event.user_id, Step(at_ms, kind, decision, event.content_id, shown_ms))
+        self._count(event, place, before, bool(shown and shown.kinds[at] == slate.HEATED))
         if self.saves:
             self._touched[decision] = outcome, event.user_id
             if self.settings.history:
                 self._batch.append("history", event.user_id, wire.encoder.encode(event))
         return True
 
-    def account(self, user: User) -> None:
-        """Fold what was told of an account: how old it is."""
-        row = self.users.rows.at.get(user.id)
-        if row is None:
-            row = self.users.put(user.id, records.new_user(user.created_at, self.settings.click_rate))
-        self.users.record["created_ms"][row] = user.created_at
-        self.users.dirty.add(row)
+    def account(self, user: User, at_ms: int = 0) -> None:
+        """Fold what was told of an account: how old it is. ``at_ms``: when it was logged, where trails are kept."""
+        self._step(user.id, Step(at_ms, steps.ACCOUNT, "", "", user.created_at))
 
-    def _count(
-        self, event: Interaction, place: records.Place, before: tuple[object, ...], shown_ms: int | None, heated: bool
-    ) -> None:
+    def _count(self, event: Interaction, place: records.Place, before: tuple[object, ...], heated: bool) -> None:
         clicked, valid, shared, purchased, value, dwell_s = before
         row = self.contents.rows.at.get(event.content_id, NOBODY)
         gained: dict[str, int] = {
@@ -286,12 +300,8 @@ class Live:
                 if amount:
                     self.contents.count(row, COLUMN[name], int(amount))
         if gained["clicks"]:
-            user = self.users.rows.at.get(event.user_id)
-            if user is None:
-                user = self.users.put(event.user_id, records.new_user(event.ts, self.settings.click_rate))
-            decision = int(decision_keys([event.decision_id])[0]) if event.decision_id else 0
-            fold.clicked(self.users, self.contents, user, row, decision, event.ts if shown_ms is None else shown_ms)
-            self._hour(event.ts)["held_clicks" if self.users.held_out[user] else "free_clicks"] += 1
+            held = self.users.held_out[self.users.rows.at[event.user_id]]
+            self._hour(event.ts)["held_clicks" if held else "free_clicks"] += 1
 
     def _hour(self, ts: int) -> Counter[str]:
         return self.platform.setdefault(f"hour {ts // HOUR_MS}", Counter())
@@ -304,6 +314,9 @@ class Live:
         for row in self.users.dirty:
             name = self.users.rows.names[row]
             batch.put("user", name, self.users.record[row].tobytes())
+            trail = self.trails.stored(name) if self.trails is not None else None
+            if trail is not None:
+                batch.put("trail", name, trail)
         self.users.dirty.clear()
         for decision, (outcome, user_id) in self._touched.items():
             batch.put("decision", f"{decision}{OUTCOME}", records.outcome_encoder.encode(outcome), user_id)
@@ -321,6 +334,7 @@ class Live:
         for partition, offset in self.offsets.items():
             if offset != self.saved.get(partition, 0):
                 batch.advance(partition, self.saved.get(partition, 0), offset)
+        batch.ttl_s["trail"] = TRAIL_S
         batch.ttl_s["meta"] = 30 * DAY_S
         batch.ttl_s["decision"] = batch.ttl_s["request"] = self.settings.decisions_days * DAY_S
         batch.keep = max(self.settings.history, 1)
@@ -343,6 +357,8 @@ class Live:
         somebody forgotten again waits for it as for any that is lost, a while, and is dropped then.
         """
         self.users.forget(user_id)
+        if self.trails is not None:
+            self.trails.forget(user_id)
         self.erased.pop(user_id, None)
         self.erased[user_id] = at_ms
         while len(self.erased) > ERASED:
@@ -359,36 +375,6 @@ class Live:
         if counted is not None:
             self.contents.counts[row] = [counted.get(name, 0) for name in COUNTS]
         return row
-
-
-def decision_keys(ids: Iterable[str]) -> np.ndarray:
-    """64-bit keys of decisions, none of them 0."""
-    return np.asarray([key_of(id) | (1 << 32) for id in ids], np.uint64)
-
-
-def request_key(user_id: str, request_id: str) -> str:
-    return f"{len(user_id)}:{user_id}:{request_id}"
-
-
-def organic_key(event: Interaction) -> str:
-    """Events without a decision merge by user, content and day."""
-    return f"organic:{event.ts // 86_400_000}:{len(event.user_id)}:{event.user_id}:{event.content_id}"
-
-
-def organic_of(key: str, user_id: str) -> bool:
-    """Whether an ``organic_key`` is of this user."""
-    name, _, rest = key.partition(":")
-    return name == "organic" and rest.partition(":")[2].startswith(f"{len(user_id)}:{user_id}:")
-
-
-def merge(place: records.Place, event: Interaction) -> None:
-    """One more event of a place: booleans by or, amounts by the largest, so that none can count twice."""
-    place.clicked |= event.clicked or event.kind == "click"
-    place.dwell_s = max(place.dwell_s, event.dwell_s)
-    place.completion = max(place.completion, event.completion)
-    place.shared |= event.shared or event.kind == "share"
-    place.purchased |= event.purchased or event.kind == "purchase"
-    place.value = max(place.value, event.value)
 
 
 def ranked(one: Asked, size: int) -> list[wire.Place]:

@@ -25,7 +25,8 @@ from upwell.service.batcher import Batcher
 from upwell.service.clock import Clock, Simulated
 from upwell.service.errors import Refused, decode_refusal, store_down
 from upwell.service.follower import Follower
-from upwell.service.live import OUTCOME, Live, request_key
+from upwell.service.keys import OUTCOME, request_key
+from upwell.service.live import Live
 from upwell.service.recall import Recall
 from upwell.service.regulator import Regulator, place_users
 from upwell.service.saver import Saver

@@ -9,18 +9,17 @@ from upwell.events.port import Entry
 from upwell.service import apply
 from upwell.service.clock import Clock
 
-HOLD_S, LATE_HOLD_S = 0.05, 1.0
+HOLD_S = 0.05
 LATE_MS, STALL_S = 500, 5.0
 
 
 class Order:
     """Entries that have come in and are not to be folded yet.
 
-    A user's decisions and interactions come in by different partitions, and their order makes the mind. So an entry
-    waits ``HOLD_S`` from its arrival for what may still come in from another partition, and while the worker is behind,
-    all beyond the partition that is furthest behind waits for that one. An entry that came late brings word of an
-    outage, after which partitions and servers come back one by one: it waits ``LATE_HOLD_S``, and what is newer
-    with it.
+    A user's decisions and interactions come in by different partitions. So an entry waits ``HOLD_S`` from its arrival
+    for what may still come in from another partition, and while the worker is behind, all beyond the partition that is
+    furthest behind waits for that one. What comes in later than that costs a second fold, and changes nothing else
+    (``trail``).
     """
 
     def __init__(self, clock: Clock, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -37,12 +36,11 @@ class Order:
     def take(self, new: list[Entry], lag: Callable[[], dict[str, int]]) -> list[Entry]:
         """The entries to fold now, by time. ``lag``: entries that each partition still has to bring; takes a while."""
         now_s, late_ms = self._now_s(), self._clock() - LATE_MS
-        self._arrived += [(now_s + (HOLD_S if entry.ts_ms > late_ms else LATE_HOLD_S), entry.ts_ms) for entry in new]
+        self._arrived += [(now_s + HOLD_S, entry.ts_ms) for entry in new]
         due = [ts_ms for due_s, ts_ms in self._arrived if due_s <= now_s]
         self._arrived = [one for one in self._arrived if one[0] > now_s]
         self._limit_ms = max(self._limit_ms, *due) if due else self._limit_ms
-        late = [ts_ms for due_s, ts_ms in self._arrived if due_s > now_s + HOLD_S]
-        limit_ms = min([self._limit_ms, *(ts_ms - 1 for ts_ms in late)])
+        limit_ms = self._limit_ms
         pending = apply.merged([*self.waiting, *new])
         # Asked for only when it matters; and not for ever, should a partition bring nothing.
         if pending and pending[0].ts_ms < late_ms and now_s < self._moving_until_s:

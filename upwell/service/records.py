@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from upwell.agents import mind
-from upwell.model import ID_BYTES
+from upwell.model import ID_BYTES, Interaction
 
 DIMS = 64
 """Of embeddings and profiles."""
@@ -93,6 +93,21 @@ class Outcome(msgspec.Struct):
 
     places: dict[int, Place] = msgspec.field(default_factory=dict[int, Place])
     events: set[str] = msgspec.field(default_factory=set[str])
+
+
+def is_click(event: Interaction) -> bool:
+    """Whether an event tells of a click."""
+    return event.clicked or event.kind == "click"
+
+
+def merge(place: Place, event: Interaction) -> None:
+    """One more event of a place: booleans by or, amounts by the largest, so that none can count twice."""
+    place.clicked |= is_click(event)
+    place.dwell_s = max(place.dwell_s, event.dwell_s)
+    place.completion = max(place.completion, event.completion)
+    place.shared |= event.shared or event.kind == "share"
+    place.purchased |= event.purchased or event.kind == "purchase"
+    place.value = max(place.value, event.value)
 
 
 outcome_encoder = msgspec.msgpack.Encoder()

@@ -48,7 +48,7 @@ class Worker:
 
     def __init__(self, settings: Settings, store: Store, events: Log, clock: Clock) -> None:
         self.settings, self.store, self.events, self.clock = settings, store, events, clock
-        self.live = Live(settings, f"worker-{events.slot}")
+        self.live = Live(settings, f"worker-{events.slot}", trails=True)
         self.regulator = Regulator(settings, self.live, store, self.live.server)
         self.allowances = Allowances()
         self.watcher = store.watch(["content"])
@@ -129,6 +129,8 @@ class Worker:
         self.order.waiting = late + self.order.waiting
         if time.monotonic() >= self._next_tick_s:
             self._next_tick_s = time.monotonic() + self.settings.tick_s
+            if self.live.trails is not None:
+                self.live.trails.sweep(self.clock())
             self.tick()
 
     def _erase(self, user: str, at_ms: int, done: str | None) -> None:
@@ -187,7 +189,7 @@ class Worker:
     def reread(self) -> None:
         """Forget all that is not in the store, and go on from where it is."""
         self.order.forget()
-        fresh = Live(self.settings, self.live.server)
+        fresh = Live(self.settings, self.live.server, trails=True)
         fresh.contents = self.live.contents
         fresh.contents.unsaved[:] = 0
         fresh.erased = self.live.erased

@@ -6,10 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
-Kind = Literal["user", "history", "content", "grant", "decision", "request", "meta", "member"]
+Kind = Literal["user", "history", "trail", "content", "grant", "decision", "request", "meta", "member"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-USER_KINDS: tuple[Kind, ...] = ("user", "history")  # keyed by a user's id: erased with the user, no owner needed
-BULK_KINDS: tuple[Kind, ...] = ("user", "history", "decision", "request")  # too many to keep an index of
+USER_KINDS: tuple[Kind, ...] = (
+    "user",
+    "history",
+    "trail",
+)  # keyed by a user's id: erased with the user, no owner needed
+BULK_KINDS: tuple[Kind, ...] = ("user", "history", "trail", "decision", "request")  # too many to keep an index of
 
 KEEP = 1_000  # entries of a list
 ID_BYTES = 512  # wider than the domain's ids, so that an id may join several

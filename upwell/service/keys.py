@@ -1,0 +1,34 @@
+"""Under which keys things are kept: decisions, what became of them, requests, what was seen elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from upwell.model import Interaction
+from upwell.service.records import key_of
+
+OUTCOME = "/outcome"
+"""Ends the id of a decision's outcome."""
+
+
+def decision_keys(ids: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """64-bit keys of decisions, none of them 0."""
+    return np.asarray([key_of(id) | (1 << 32) for id in ids], np.uint64)
+
+
+def request_key(user_id: str, request_id: str) -> str:
+    return f"{len(user_id)}:{user_id}:{request_id}"
+
+
+def organic_key(event: Interaction) -> str:
+    """Events without a decision merge by user, content and day."""
+    return f"organic:{event.ts // 86_400_000}:{len(event.user_id)}:{event.user_id}:{event.content_id}"
+
+
+def organic_of(key: str, user_id: str) -> bool:
+    """Whether an ``organic_key`` is of this user."""
+    name, _, rest = key.partition(":")
+    return name == "organic" and rest.partition(":")[2].startswith(f"{len(user_id)}:{user_id}:")
