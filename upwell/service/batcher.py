@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from upwell.events.port import DECISIONS, Log
+from upwell.events.port import DECISIONS, Log, LogDown
 from upwell.model import Answer, Request
 from upwell.service import recommend, wire
 from upwell.service.live import Live, ranked
@@ -100,6 +100,22 @@ class Batcher:
                     one.answer.set_result(self.unlogged(one.asked.request, one.now_ms, "not_logged"))
         self.decided += len(group)
         return rest
+
+    def unread(self, request: Request, now_ms: int) -> Answer:
+        """The ranker's order for a user whom the store did not tell of in time. It is logged, for another process folds
+        the log; here nothing is known of the user still."""
+        id = self._live.next_id(now_ms)
+        try:
+            line = self._live.unread(
+                recommend.prepare(self._live.contents, request, 0, NOBODY), id, now_ms, "slow_store"
+            )
+            decided, self._live.outbox = self._live.outbox, []
+            self._logged(self._events.append(DECISIONS, decided))
+        except LogDown:
+            self._live.failures["log"] += 1
+            return self.unlogged(request, now_ms, "not_logged")
+        self.decided += 1
+        return wire.answer_of(line)
 
     def unlogged(self, request: Request, now_ms: int, why: str) -> Answer:
         """The last step of the ladder: the ranker's order, remembered nowhere."""

@@ -181,6 +181,12 @@ class Live:
             self.show(line, self._to_log(line))
         return lines
 
+    def unread(self, one: Asked, id: str, now_ms: int, why: str) -> wire.Logged:
+        """A slate in the ranker's order for a user who is not in memory, where another folds for the store."""
+        line = self._line(one, id, ranked(one, one.request.size), "raw", now_ms, why)
+        self._remember(line, self._to_log(line))
+        return line
+
     def _line(
         self, one: Asked, id: str, places: list[wire.Place], arm: str, now_ms: int, why: str | None
     ) -> wire.Logged:

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -196,7 +197,7 @@ class Node:
         """
         since_s = time.monotonic()
         try:
-            line = await self._in_time(since_s, asyncio.to_thread(self.recall.answered, key))
+            line = await self._in_time(since_s, self.recall.answered(key))
         except StoreDown:
             line = None
         except TimeoutError:
@@ -204,16 +205,17 @@ class Node:
         return wire.answer_of(line) if line is not None else await self._recommend(request, since_s)
 
     async def _recommend(self, request: Request, since_s: float | None = None) -> Answer:
-        if not self.recall.has(request.user_id):
-            try:
+        known = self.recall.has(request.user_id)
+        if not known:
+            with suppress(TimeoutError):
                 known = await self._in_time(since_s or time.monotonic(), self.recall.users([request.user_id]))
-            except TimeoutError:
-                known = False
-            if not known:
-                return self.batcher.unlogged(request, self.clock(), "store_down")
         if request.user_id == self._erasing:
             return self.batcher.unlogged(request, self.clock(), "erasing")
-        return await self.batcher.answer(request, self.clock())
+        if known:
+            return await self.batcher.answer(request, self.clock())
+        if self.shared:  # who folds it knows the user
+            return self.batcher.unread(request, self.clock())
+        return self.batcher.unlogged(request, self.clock(), "store_down")
 
     async def _in_time(self, since_s: float, asked: Coroutine[Any, Any, T]) -> T:
         """What the store says while a request that began at ``since_s`` may wait for it. Raises TimeoutError."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from upwell.model import Interaction
 from upwell.service import apply, ingest, records, wire
+from upwell.service.gathered import Gathered
 from upwell.service.live import Live
 from upwell.state.errors import StoreDown
 from upwell.state.port import Store
@@ -20,6 +21,8 @@ class Recall:
         self._store, self._live = store, live
         self.everyone = False  # every stored user is in memory: who is not there is new
         self._under_way = set[asyncio.Task[None]]()
+        self._people = Gathered(self._read_users, self._take_users)
+        self._answers = Gathered(self._read_answers)
 
     def has(self, user_id: str) -> bool:
         """Whether memory tells who this is, be it that nobody knows them."""
@@ -30,7 +33,7 @@ class Recall:
         missing = [id for id in ids if not self.has(id)]
         if missing:
             try:
-                await self._read(self._users(missing))
+                await self._people.get(missing)
             except StoreDown:
                 return False
         return True
@@ -44,14 +47,13 @@ class Recall:
         if outcomes:
             await self._read(asyncio.to_thread(apply.load_outcomes, self._store, self._live, outcomes))
 
-    def answered(self, key: str) -> wire.Logged | None:
-        """The decision that a request had, as the store has it: both are written at once. For a thread."""
-        (id,) = self._store.get("request", [key])
-        (body,) = self._store.get("decision", [id.decode()]) if id is not None else (None,)
-        return wire.logged_decoder.decode(body) if body is not None else None
+    async def answered(self, key: str) -> wire.Logged | None:
+        """The decision that a request had, as the store has it. Raises StoreDown."""
+        return (await self._answers.get([key])).get(key)
 
     async def quiet(self) -> None:
         """Wait for what is being read now: it may be of a user who is erased meanwhile."""
+        await self._people.quiet()
         if self._under_way:
             await asyncio.wait(list(self._under_way))
 
@@ -61,8 +63,19 @@ class Recall:
         task.add_done_callback(self._under_way.discard)
         await task
 
-    async def _users(self, missing: list[str]) -> None:
-        bodies = await asyncio.to_thread(self._store.get, "user", missing)
-        for id, body in zip(missing, bodies, strict=True):
-            if body is not None and id not in self._live.users.rows.at:
+    def _read_users(self, missing: list[str]) -> dict[str, bytes]:
+        bodies = self._store.get("user", missing)
+        return {id: body for id, body in zip(missing, bodies, strict=True) if body is not None}
+
+    def _take_users(self, brought: dict[str, bytes]) -> None:
+        for id, body in brought.items():
+            if id not in self._live.users.rows.at:
                 self._live.users.put(id, records.read_user(body))
+
+    def _read_answers(self, keys: list[str]) -> dict[str, wire.Logged]:
+        """A request and its decision are written at once, so one that is there has the other."""
+        ids = {key: id.decode() for key, id in zip(keys, self._store.get("request", keys), strict=True) if id}
+        if not ids:
+            return {}
+        bodies = dict(zip(ids, self._store.get("decision", list(ids.values())), strict=True))
+        return {key: wire.logged_decoder.decode(body) for key, body in bodies.items() if body is not None}
