@@ -133,18 +133,18 @@ def test_a_content_that_could_not_be_taken_down_keeps_its_account(tmp_path):
         node = Node(made, store, open_log("embedded:", tmp_path / "journal"), lambda: NOW)
         await node.start()
         for n in range(5):
-            await node.put_content(Content(id=f"c{n}", creator_id="m", published_at=NOW - 1))
+            await node.shelf.put(Content(id=f"c{n}", creator_id="m", published_at=NOW - 1))
         await node.tick()
         books, row = node.regulator.books, node.live.contents.rows.at["c1"]
         granted = books.of["granted"].copy()
         assert granted[row] > 0
         store.fails = ["before"]
         with pytest.raises(Refused):
-            await node.take_down("c1")
+            await node.shelf.take_down("c1")
         np.testing.assert_array_equal(books.of["granted"], granted)
         assert books.released_today == 0
         assert "c1" in node.live.contents.rows.at
-        await node.take_down("c1")
+        await node.shelf.take_down("c1")
         assert books.released_today == granted[row]
         assert store.counters("grant", ["c1"]) == [{}]
         await node.stop()

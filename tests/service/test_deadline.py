@@ -35,7 +35,7 @@ def test_an_answer_does_not_wait_for_a_store_that_hangs(tmp_path, redis_server):
         node = Node(made, open_store(url), open_log("embedded:", tmp_path / "journal"), lambda: NOW_MS)
         await node.start()
         for name in "ab":
-            await node.put_content(Content(id=name, creator_id="m", published_at=NOW_MS - 1))
+            await node.shelf.put(Content(id=name, creator_id="m", published_at=NOW_MS - 1))
         first = await node.recommend(ask("known", "r1"))
         await node.saver.flush()
         node.answers.clear()  # as after a restart: only the store has it

@@ -61,7 +61,7 @@ async def node_on(folder, store, limits: Limits | None = None, **given):
     node = Node(settings, store, open_log("embedded:", folder / "journal", limits), lambda: NOW_MS)
     await node.start()
     for name in "ab":
-        await node.put_content(Content(id=name, creator_id="m", published_at=NOW_MS - 1))
+        await node.shelf.put(Content(id=name, creator_id="m", published_at=NOW_MS - 1))
     yield node
     await node.stop()
 
@@ -96,7 +96,7 @@ def test_without_the_store_the_log_keeps_what_comes(tmp_path):
                 await node.decision(second.decision_id)
             assert (told.value.status, told.value.code) == (429, "store_down")
             with pytest.raises(Refused):
-                await node.put_content(Content(id="z", creator_id="m", published_at=NOW_MS))
+                await node.shelf.put(Content(id="z", creator_id="m", published_at=NOW_MS))
             assert "z" not in node.live.contents.rows.at
             store.down = False
             await asyncio.sleep(0.3)

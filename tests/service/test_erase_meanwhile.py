@@ -80,7 +80,7 @@ async def node_on(folder: Path, flush_s: float):
     node = Node(made, store, open_log("embedded:", folder / "journal"), lambda: NOW_MS)
     await node.start()
     for name in "ab":
-        await node.put_content(Content(id=name, creator_id="m", published_at=NOW_MS - 1))
+        await node.shelf.put(Content(id=name, creator_id="m", published_at=NOW_MS - 1))
     yield node
     await node.stop()
 
@@ -113,8 +113,8 @@ def test_nothing_that_comes_in_meanwhile_is_left(tmp_path):
                 node.store.go_on.clear()
                 floods = [asyncio.create_task(flood(node, answer, NOW_MS, stop)) for _ in range(3)]
                 await asyncio.sleep(0.1)
-                erasing = asyncio.create_task(node.erase_user(USER))
-                while node._erasing is None:
+                erasing = asyncio.create_task(node.erasure.erase(USER))
+                while node.erasure.user is None:
                     await asyncio.sleep(0)
                 with pytest.raises(Refused) as told:
                     await node.put_user(User(id=USER, created_at=NOW_MS - 1))
@@ -148,7 +148,7 @@ def test_what_failed_to_be_saved_before_is_erased_too(tmp_path):
             # A write that failed is repeated first, and what came since is new still.
             node.saver._pending = node.live.unsaved()
             await node.recommend(ask())
-            assert await node.erase_user(USER) > 0
+            assert await node.erasure.erase(USER) > 0
             await node.saver.flush()
             assert found(tmp_path, "state.db*", "journal/*/*.frames") == []
 
@@ -164,7 +164,7 @@ def test_what_was_being_read_is_not_in_memory_afterwards(tmp_path):
             node.recall.everyone = False  # as with more users than memory holds
             reading = asyncio.create_task(node.recall.users([USER]))
             await asyncio.sleep(0.05)
-            assert await node.erase_user(USER) > 0
+            assert await node.erasure.erase(USER) > 0
             assert reading.done()
             assert USER not in node.live.users.rows.at
 
@@ -185,7 +185,7 @@ def test_with_several_servers_the_worker_erases_in_the_order_of_the_log(tmp_path
         all_of.fold()
         late = await second.recommend(ask())
         assert (await second.interactions(body(click(answers[1], "e1", ts=all_of.now)))).accepted == 1
-        erasing = asyncio.create_task(first.erase_user(USER))
+        erasing = asyncio.create_task(first.erasure.erase(USER))
         while not erasing.done():
             await asyncio.to_thread(all_of.fold)
         assert await erasing > 0

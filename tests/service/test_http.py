@@ -310,7 +310,7 @@ def test_sigterm_ends_what_runs_and_saves_what_was_acknowledged(serve):
 
 
 def test_erasure_leaves_no_byte(serve):
-    one = serve()
+    one = serve(UPWELL_DEADLINE_MS="5000")  # a slate that is logged nowhere, on a busy machine, would be missed below
     one.content("a")
     id = "erase-me-9f2c"
     answers = [one.recommend(id, ["a"], 1, request_id=f"r{i}").json() for i in range(20)]

@@ -50,7 +50,7 @@ class InProcess:
         for loop in self.node._loops:
             self.loop.call_soon_threadsafe(loop.cancel)  # contents that expire while cases run are no refusal's doing
         for name in "abc":
-            self.wait(self.node.put_content(Content(id=name, creator_id="m", published_at=NOW_MS)))
+            self.wait(self.node.shelf.put(Content(id=name, creator_id="m", published_at=NOW_MS)))
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://127.0.0.1")
 
     async def _node(self) -> Node:

@@ -29,7 +29,7 @@ def test_a_decision_id_does_not_come_again_at_the_same_simulated_time(tmp_path):
             node = Node(made, store, open_log("embedded:", tmp_path / "journal"), Simulated())
             await node.start()
             await node.told(NOW_MS)
-            await node.put_content(Content(id="a", creator_id="m", published_at=NOW_MS - 1))
+            await node.shelf.put(Content(id="a", creator_id="m", published_at=NOW_MS - 1))
             ids.append((await node.recommend(ASK)).decision_id)
             assert (await node.decision(ids[-1])).ts == NOW_MS
             leases.append(node.regulator.hold())  # at once, though the last life did not give it up

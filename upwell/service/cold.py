@@ -100,14 +100,14 @@ def add_routes(app: FastAPI) -> None:
 async def put_content(id: str, http: Request) -> Response:
     """Register a content, or change what may change of it: all but `published_at`."""
     content = allowed(http, await body_as(http, Content, id=checked(id)))
-    await node_of(http).put_content(content)
+    await node_of(http).shelf.put(content)
     return answer(content)
 
 
 async def post_content(http: Request) -> Response:
     """Register a content whose id is in the body."""
     content = allowed(http, await body_as(http, Content))
-    await node_of(http).put_content(content)
+    await node_of(http).shelf.put(content)
     return answer(content, 201)
 
 
@@ -118,7 +118,7 @@ async def get_content(id: str, http: Request) -> Response:
 
 async def delete_content(id: str, http: Request) -> Response:
     """Take a content down: it is shown no more, and what its grant had left goes back."""
-    await node_of(http).take_down(checked(id))
+    await node_of(http).shelf.take_down(checked(id))
     return answer({"taken_down": id})
 
 
@@ -136,7 +136,7 @@ async def get_user(id: str, http: Request) -> Response:
 
 async def delete_user(id: str, http: Request) -> Response:
     """Erase all that is stored of a user: record, history, decisions, log entries."""
-    return answer({"erased": await node_of(http).erase_user(checked(id))})
+    return answer({"erased": await node_of(http).erasure.erase(checked(id))})
 
 
 async def get_decision(id: str, http: Request) -> Response:

@@ -12,18 +12,18 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
-import numpy as np
 
-from upwell.events.port import INTERACTIONS, Log, LogDown
-from upwell.model import Answer, Content, Rejected, Request, Taken, User
+from upwell.events.port import Log
+from upwell.model import Answer, Rejected, Request, Taken, User
 from upwell.service import apply, ingest, records, wire
 from upwell.service.batcher import Batcher
 from upwell.service.clock import Clock, Simulated
+from upwell.service.erasure import ERASING, Erasure
 from upwell.service.errors import Refused, decode_refusal, store_down
 from upwell.service.follower import Follower
 from upwell.service.keys import OUTCOME, request_key
@@ -32,6 +32,7 @@ from upwell.service.recall import Recall
 from upwell.service.regulator import Regulator, place_users
 from upwell.service.saver import Saver
 from upwell.service.settings import Settings
+from upwell.service.shelf import Shelf
 from upwell.state.batch import Batch
 from upwell.state.errors import Fenced, StoreDown
 from upwell.state.port import Store, pages
@@ -43,9 +44,6 @@ DAY_MS = 86_400_000
 REQUESTS = 100_000
 """Answers kept, so that a request sent again gets the same one."""
 SWEEP_S = 60.0
-ERASED_S = 10.0
-"""So long an erasure waits for the worker."""
-ERASING = "the user is being erased"
 RECOVERED_AT_ONCE = 2_000
 
 
@@ -68,8 +66,9 @@ class Node:
         self.store_down = False
         self._loops: list[asyncio.Task[None]] = []
         self.follower: Follower | None = None
-        self._ticking, self._one_erasure = asyncio.Lock(), asyncio.Lock()
-        self._erasing: str | None = None
+        self._ticking = asyncio.Lock()
+        self.shelf = Shelf(settings, store, self.live, self.regulator, self.saver, clock, shared, self._ticking)
+        self.erasure = Erasure(store, events, self.live, self.recall, self.saver, clock, shared, self.answers)
 
     # ---- life
 
@@ -209,7 +208,7 @@ class Node:
         if not known:
             with suppress(TimeoutError):
                 known = await self._in_time(since_s or time.monotonic(), self.recall.users([request.user_id]))
-        if request.user_id == self._erasing:
+        if request.user_id == self.erasure.user:
             return self.batcher.unlogged(request, self.clock(), "erasing")
         if known:
             return await self.batcher.answer(request, self.clock())
@@ -239,12 +238,12 @@ class Node:
         if not await self.recall.users(event.user_id for _, event in events):
             raise store_down()
         now = self.clock()
-        bad += [Rejected(i, "erasing", ERASING) for i, event in events if event.user_id == self._erasing]
-        events = [one for one in events if one[1].user_id != self._erasing]
+        bad += [Rejected(i, "erasing", ERASING) for i, event in events if event.user_id == self.erasure.user]
+        events = [one for one in events if one[1].user_id != self.erasure.user]
         good, known, rejected = ingest.check(self.settings, self.live, events, now)
         if good:
             lines = [(e.user_id, now, wire.encoder.encode(wire.Event(wire.SCHEMA, now, e))) for e in good]
-            await self._log(lines, lambda: [self.live.take(event) for event in good])
+            await self.saver.tell(lines, lambda: [self.live.take(event) for event in good])
         bad += rejected
         bad.sort(key=lambda one: one.index)
         return Taken(len(good), known, tuple(bad))
@@ -257,41 +256,12 @@ class Node:
             await self.saver.flush()
         else:
             await asyncio.to_thread(self.store.sweep)
-            await self._bury()
+            await self.shelf.bury()
         over = len(self.live.users.rows) - self.settings.users_in_memory
         if over > 0:
             self.recall.everyone = False
             for name in self.live.users.oldest(over + self.settings.users_in_memory // 10):
                 self.live.users.forget(name)
-
-    async def _bury(self) -> None:
-        """Take down contents past their life: their grants are released, their records removed."""
-        contents, now = self.live.contents, self.clock()
-        rows = contents.all_rows
-        dead = rows[now - contents.published_ms[rows] > self.settings.life_days * DAY_MS]
-        if not len(dead):
-            return
-        async with self._ticking:
-            await self.saver.flush()
-            await self._forget(dead.tolist())
-
-    async def _forget(self, rows: list[int]) -> None:
-        """Contents and their accounts removed; what they had left goes back to the pool. Raises StoreDown."""
-        contents, books, batch = self.live.contents, self.regulator.books, Batch()
-        names = [contents.rows.names[row] for row in rows]
-        batch.delete("content", *names)
-        contents.left[rows] = left = 0  # nothing of them is shown while this is written
-        if not self.shared:
-            books.fit(max(rows) + 1)
-            left = int(np.maximum(books.outstanding(contents, np.asarray(rows)), 0).sum())
-            batch.delete("grant", *names)
-            batch.add("meta", f"day {self.clock() // DAY_MS}", {"released": left})
-        await asyncio.to_thread(self.store.write, batch)
-        if not self.shared:
-            books.released_today += left
-            books.close(rows)
-        for name in names:
-            contents.forget(name)
 
     # ---- the slow tick
 
@@ -323,101 +293,20 @@ class Node:
 
     # ---- contents, users, decisions, switch
 
-    async def put_content(self, content: Content) -> None:
-        """Register or change a content. Raises Refused 409 when it would change when it was published."""
-        row = self.live.contents.rows.at.get(content.id)
-        if row is not None and self.live.contents.published_ms[row] != content.published_at:
-            raise Refused(409, "immutable", "published_at cannot change once it is set", "published_at")
-        batch = Batch()
-        batch.put("content", content.id, msgspec.json.encode(content))
-        await self._written(batch)
-        self.live.add_content(content, None if row is not None else {})
-
-    async def take_down(self, content_id: str) -> None:
-        """A content that is not to be shown any more: its grant goes back to the pool. Raises Refused 404."""
-        row = self.live.contents.rows.at.get(content_id)
-        if row is None:
-            raise Refused(404, "not_found", f"no content '{content_id}'", "id")
-        async with self._ticking:
-            await self._saved()
-            try:
-                await self._forget([row])
-            except StoreDown:
-                raise store_down() from None
-
     async def put_user(self, user: User) -> None:
         """An account that is older than its first request here."""
         if not await self.recall.users([user.id]):
             raise store_down()
-        if user.id == self._erasing:
+        if user.id == self.erasure.user:
             raise Refused(409, "erasing", ERASING, "id")
         line = wire.Event(wire.SCHEMA, self.clock(), user=user)
-        await self._tell(user.id, line, lambda: self.live.account(user))
-
-    async def _tell(self, user_id: str, line: wire.Event, fold: Callable[[], object]) -> None:
-        """Log something of a user; returns once it is durable."""
-        await self._log([(user_id, line.received_ms, wire.encoder.encode(line))], fold)
-
-    async def _log(self, lines: Sequence[tuple[str, int, bytes]], fold: Callable[[], object]) -> None:
-        """Log, ``fold``, wait until it is durable. Raises Refused 429 while the log is full."""
-        try:
-            position = self.events.append(INTERACTIONS, lines)
-            fold()
-            self.saver.logged(position)
-            await self.events.durable(position)
-        except LogDown as error:
-            self.live.failures["log"] += 1
-            raise Refused(429, "log_down", str(error), retry_after_s=1) from None
-
-    async def erase_user(self, user_id: str) -> int:
-        """Remove all that is stored of a user; returns how many records of the store.
-
-        From its beginning to its end what comes in of them is refused, and a slate for them is logged nowhere. So all
-        there is was there before, and who comes back later is new. Entries of the journal are overwritten; Kafka drops
-        its own when their retention ends (docs/events.md).
-        """
-        async with self._one_erasure:
-            self._erasing = user_id
-            try:
-                await asyncio.sleep(0)  # requests that the batcher has already are decided
-                await self._saved()
-                await self._saved()  # a batch that failed before goes alone; what came since goes now
-                erased = await asyncio.to_thread(self.store.erase, user_id)
-                try:
-                    if self.shared:
-                        await self._erase_in_order(user_id)
-                    await asyncio.to_thread(self.events.erase, user_id)
-                finally:
-                    await self.recall.quiet()  # what was read of them before is in memory by then
-                    self.live.erase(user_id, self.clock())
-                    for key in [k for k in self.answers if k.startswith(request_key(user_id, ""))]:
-                        del self.answers[key]
-                await asyncio.to_thread(self.store.scrub)
-            except StoreDown:
-                raise store_down() from None
-            finally:
-                self._erasing = None
-        return erased
-
-    async def _erase_in_order(self, user_id: str) -> None:
-        """Let the worker erase a user where the log has come to now, and wait until it did.
-
-        Until then it may bring back what it folds, and the journal must keep what it has not read. Raises Refused.
-        """
-        done = f"erased {secrets.token_hex(8)}"
-        line = wire.Event(wire.SCHEMA, self.clock(), erase=user_id, erased=done)
-        await self._tell(user_id, line, lambda: None)
-        until_s = time.monotonic() + ERASED_S
-        while (await asyncio.to_thread(self.store.get, "meta", [done]))[0] is None:
-            if time.monotonic() > until_s:
-                raise Refused(429, "erasing", "the worker is behind: erase them again", retry_after_s=1)
-            await asyncio.sleep(0.02)
+        await self.saver.tell([(user.id, line.received_ms, wire.encoder.encode(line))], lambda: self.live.account(user))
 
     async def decision(self, decision_id: str) -> wire.Logged | None:
         """A decision as it was logged. What became of it is kept beside it, and is no decision."""
         if decision_id.endswith(OUTCOME):
             return None
-        await self._saved()
+        await self.saver.saved()
         (body,) = await asyncio.to_thread(self.store.get, "decision", [decision_id])
         return wire.logged_decoder.decode(body) if body is not None else None
 
@@ -426,16 +315,4 @@ class Node:
         self.live.mode = mode
         batch = Batch()
         batch.put("meta", "switch", mode.encode())
-        await self._written(batch)
-
-    async def _saved(self) -> None:
-        try:
-            await self.saver.flush()
-        except (StoreDown, LogDown):
-            raise store_down() from None
-
-    async def _written(self, batch: Batch) -> None:
-        try:
-            await asyncio.to_thread(self.store.write, batch)
-        except StoreDown:
-            raise store_down() from None
+        await self.saver.write(batch)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 
-from upwell.events.port import Log
+from upwell.events.port import INTERACTIONS, Log, LogDown
+from upwell.service.errors import Refused, store_down
 from upwell.service.live import Live
 from upwell.state.batch import Batch
-from upwell.state.errors import Conflict
+from upwell.state.errors import Conflict, StoreDown
 from upwell.state.port import Store
 
 
@@ -30,6 +32,32 @@ class Saver:
     def unsaved_s(self) -> float:
         """How long something has been waiting to be saved, seconds."""
         return 0.0 if self._stale_since_s is None else time.monotonic() - self._stale_since_s
+
+    async def tell(self, lines: Sequence[tuple[str, int, bytes]], fold: Callable[[], object]) -> None:
+        """Log lines of ``user-interactions`` and ``fold`` them; returns once they are durable. Raises Refused 429 while
+        the log cannot take them."""
+        try:
+            position = self._events.append(INTERACTIONS, lines)
+            fold()
+            self.logged(position)
+            await self._events.durable(position)
+        except LogDown as error:
+            self._live.failures["log"] += 1
+            raise Refused(429, "log_down", str(error), retry_after_s=1) from None
+
+    async def write(self, batch: Batch) -> None:
+        """Write what does not hang on the log. Raises Refused 429 while the store is down."""
+        try:
+            await asyncio.to_thread(self._store.write, batch)
+        except StoreDown:
+            raise store_down() from None
+
+    async def saved(self) -> None:
+        """``flush``, for a caller. Raises Refused 429 while the store or the log is down."""
+        try:
+            await self.flush()
+        except (StoreDown, LogDown):
+            raise store_down() from None
 
     async def flush(self) -> None:
         """Write all that is new. A write that failed is repeated as it was. Raises the store's and the log's errors."""
