@@ -6,7 +6,8 @@ import gc
 import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,23 @@ def run(
     step: Callable[[], None],
 ) -> dict[str, Any]:  # fmt: skip
     """The figures of one run in an empty folder. ``seconds``: of each of three loads (decisions, empty, half)."""
-    with fleet.prepared(store, events, folder, seed=seed, **SETTINGS) as (settings, redis):
+    asked = traffic.requests([n % USERS for n in range(DISTINCT)], CONTENTS, candidates, seed)
+    with alone(store, events, folder, seed, min(SETTLE_S, seconds)) as made:
+        return drive(lambda: measure(made, asked, connections, seconds, seed, step))
+
+
+@contextmanager
+def alone(
+    store: str, events: str, folder: Path, seed: int, settle_s: float = SETTLE_S, **given: Any
+) -> Generator[fleet.Fleet]:
+    """A busy platform's server on one core, and this process on the other."""
+    with fleet.prepared(store, events, folder, seed=seed, **SETTINGS, **given) as (settings, redis):
         traffic.register(settings, CONTENTS, USERS, seed)
-        asked = traffic.requests([n % USERS for n in range(DISTINCT)], CONTENTS, candidates, seed)
         theirs, ours = fleet.cores()
         with fleet.running(settings, redis, folder, cores=theirs) as made:
-            time.sleep(min(SETTLE_S, seconds))
+            time.sleep(settle_s)
             with fleet.pinned(ours):
-                return drive(lambda: measure(made, asked, connections, seconds, seed, step))
+                yield made
 
 
 async def measure(

@@ -15,7 +15,7 @@ import numpy as np
 
 from upwell.bench import fleet, traffic
 from upwell.bench.load import Answered, Callers, arrivals, drive, http, percentile_ms
-from upwell.bench.serve import CONTENTS, SETTINGS, SETTLE_S, USERS
+from upwell.bench.serve import CONTENTS, USERS, alone
 
 CANDIDATES = 200
 MEASURE_S, SAMPLE_S = 5.0, 1.0
@@ -62,14 +62,9 @@ def run(
     minutes: float, connections: int, store: str, events: str, seed: int, folder: Path, step: Callable[[], None]
 ) -> dict[str, Any]:
     """The figures of one run in an empty folder."""
-    with fleet.prepared(store, events, folder, seed=seed, slates_in_memory=SLATES, **SETTINGS) as (settings, redis):
-        traffic.register(settings, CONTENTS, USERS, seed)
-        asked = traffic.requests(range(USERS), CONTENTS, CANDIDATES, seed)
-        theirs, ours = fleet.cores()
-        with fleet.running(settings, redis, folder, cores=theirs) as made:
-            time.sleep(SETTLE_S)
-            with fleet.pinned(ours):
-                return drive(lambda: measure(made, asked, minutes * 60, connections, seed, step))
+    asked = traffic.requests(range(USERS), CONTENTS, CANDIDATES, seed)
+    with alone(store, events, folder, seed, slates_in_memory=SLATES) as made:
+        return drive(lambda: measure(made, asked, minutes * 60, connections, seed, step))
 
 
 async def measure(

@@ -43,6 +43,7 @@ class Exploration(NamedTuple):
     logits: Array  # f32 [..., R, C], preference among candidates
     u_whether: Array  # f32 [..., R, E], uniforms
     u_which: Array  # f32 [..., R, E, C], uniforms
+    tries: Array | None = None  # bool [..., R], who explores at any place, where that is known already
 
 
 class Question(NamedTuple):
@@ -108,6 +109,11 @@ def choose_heated(xp: Namespace, grants: Grants, organic_ids: Array, slots: Arra
     return side_by_side(xp, columns).astype(xp.int32), side_by_side(xp, filled)
 
 
+def trying(u_whether: Array, probability: Array) -> Array:
+    """Which requests explore at any place, ``[..., R]``: see ``Exploration``."""
+    return (u_whether < probability[..., None]).any(-1)
+
+
 def choose_explored(
     xp: Namespace, exploration: Exploration, eligible: Array, floor: float, places: int
 ) -> tuple[Array, Array, Array]:
@@ -119,11 +125,13 @@ def choose_explored(
     if xp is not np:
         return drawn(xp, exploration, eligible, floor, places)
     # Most requests try nothing out: only the others are worked out.
-    tries = (exploration.u_whether < exploration.probability[..., None]).any(-1)
+    tries = (
+        exploration.tries if exploration.tries is not None else trying(exploration.u_whether, exploration.probability)
+    )
     shape = (*tries.shape, places)
     out = np.zeros(shape, np.int32), np.zeros(shape, bool), np.zeros(shape, np.float32)
     if tries.any():
-        part = drawn(np, Exploration(*(x[tries] for x in exploration)), eligible[tries], floor, places)
+        part = drawn(np, Exploration(*(x[tries] for x in exploration[:4])), eligible[tries], floor, places)
         for whole, of in zip(out, part, strict=True):
             whole[tries] = of
     return out

@@ -57,6 +57,21 @@ class Window(NamedTuple):
     throttle: float
 
 
+class Batch(NamedTuple):
+    """What every part of a decision goes by: requests, their users as they come, their candidates. ``[B, …]``."""
+
+    settings: Settings
+    contents: Contents
+    platform_ctr: float
+    asked: Sequence[Asked]
+    arrived: npt.NDArray[np.void]
+    profile: npt.NDArray[np.float32]  # f32 [B, DIMS]
+    rows: npt.NDArray[np.int32]  # of candidates [B, C], as in ``Asked``; ``NO_CONTENT`` where there is none
+    keys: npt.NDArray[np.uint32]  # [B, C]
+    size: int
+    now_ms: int
+
+
 @dataclass(frozen=True)
 class Grants:
     """Grants matched to segments at the slow tick: content rows i32 ``[S, G]``, ``NOBODY`` where there is none."""
@@ -137,12 +152,11 @@ def decide(
     tried_by: Parts = {}
     if grants is not None:
         profile = arrived["profile"].astype(np.float32)
-        exploration, tried_by = explored(
-            settings, contents, window, platform_ctr, asked, arrived, profile, protected, rows, keys, size, now_ms
-        )
-        held, any_held, heated_by = matched(
-            settings, users, contents, grants, platform_ctr, asked, place, profile, arrived, rows
-        )
+        batch = Batch(settings, contents, platform_ctr, asked, arrived, profile, rows, keys, size, now_ms)
+        exploration, tried_by = explored(batch, np.where(protected, np.float32(0.0), np.float32(window.throttle)))
+        # Segments may be newer than the grants matched to them, and more.
+        segment = np.minimum(users.segment[place], len(grants.rows) - 1)
+        held, any_held, heated_by = matched(batch, grants.rows[segment])
         places = len(slate.heated_places(size))
         want = np.where(held_out | ~any_held, 0, places).tolist()
         # In the order of the batch, so that the cap holds after every single one of its slates.
@@ -165,47 +179,36 @@ def decide(
     return Decided(question, picked, bits, arrived, logit, named, organic & unfit)
 
 
-def explored(
-    settings: Settings,
-    contents: Contents,
-    window: Window,
-    platform_ctr: float,
-    asked: Sequence[Asked],
-    arrived: npt.NDArray[np.void],
-    profile: npt.NDArray[np.float32],
-    protected: npt.NDArray[np.bool_],
-    rows: npt.NDArray[np.int32],
-    keys: npt.NDArray[np.uint32],
-    size: int,
-    now_ms: int,
-) -> tuple[slate.Exploration, Parts]:
+def explored(batch: Batch, throttle: npt.NDArray[np.float32]) -> tuple[slate.Exploration, Parts]:
     """What the user agents try out, and the parts of their preference; 0 for requests that try nothing.
 
     Candidates are looked at for those only that do try something: the draw of whether does not hang on them.
+    ``throttle``: factor on each user's chance to explore, f32 ``[B]``.
     """
-    number = np.fromiter([one.number for one in asked], np.uint32, len(asked))
-    chance = user.explore_probability(np, arrived["mind"]) * np.float32(window.throttle)
-    chance = np.where(protected, np.float32(0.0), chance)
-    u = whether(settings.seed, number, size)
+    contents, rows = batch.contents, batch.rows
+    number = np.fromiter([one.number for one in batch.asked], np.uint32, len(batch.asked))
+    chance = (user.explore_probability(np, batch.arrived["mind"]) * throttle)[:, None]
+    u = whether(batch.settings.seed, number, batch.size)
+    tries = slate.trying(u, chance)
     u_which = np.zeros((*u.shape, rows.shape[-1]), np.float32)
-    preference = np.zeros((len(asked), 1, rows.shape[-1]), np.float32)
-    tries = np.flatnonzero((u < chance[:, None, None]).any((1, 2)))
+    preference = np.zeros((len(rows), 1, rows.shape[-1]), np.float32)
+    who = np.flatnonzero(tries)
     each: Parts = {}
-    if len(tries):
-        some = rows[tries]
+    if len(who):
+        some = rows[who]
         known = np.maximum(some, NOBODY)
-        similar = np.matmul(contents.embedding[known], profile[tries][:, :, None])[:, None, :, 0]
+        similar = np.matmul(contents.embedding[known], batch.profile[who][:, :, None])[:, None, :, 0]
         hope = content.promise(
-            np, contents.counts[known, CLICKS], contents.counts[known, IMPRESSIONS], np.float32(platform_ctr)
+            np, contents.counts[known, CLICKS], contents.counts[known, IMPRESSIONS], np.float32(batch.platform_ctr)
         )[:, None, :].astype(np.float32)  # fmt: skip
-        new = (contents.published_ms[known] > now_ms - fold.NEW_MS) & (some > NOBODY)
-        parts = user.explore_parts(np, similar, hope, new[:, None, :], arrived["mind"][tries][:, None, :])
-        preference[tries] = total(parts)
-        u_which[tries] = which(u[tries], keys[tries])
+        new = (contents.published_ms[known] > batch.now_ms - fold.NEW_MS) & (some > NOBODY)
+        parts = user.explore_parts(np, similar, hope, new[:, None, :], batch.arrived["mind"][who][:, None, :])
+        preference[who] = total(parts)
+        u_which[who] = which(u[who], batch.keys[who])
         for name, part in parts.items():
             each[name] = np.zeros(preference.shape, np.float32)
-            each[name][tries] = part
-    return slate.Exploration(chance[:, None], preference, u, u_which), each
+            each[name][who] = part
+    return slate.Exploration(chance, preference, u, u_which, tries), each
 
 
 def whether(seed: int, number: npt.NDArray[np.uint32], size: int) -> npt.NDArray[np.float32]:
@@ -244,37 +247,28 @@ def in_ring(arrived: npt.NDArray[np.void], keys: npt.NDArray[np.uint32]) -> npt.
     return out
 
 
-def matched(
-    settings: Settings,
-    users: Users,
-    contents: Contents,
-    grants: Grants,
-    platform_ctr: float,
-    asked: Sequence[Asked],
-    place: npt.NDArray[np.int64],
-    profile: npt.NDArray[np.float32],
-    arrived: npt.NDArray[np.void],
-    rows: npt.NDArray[np.int32],
-) -> tuple[slate.Grants, npt.NDArray[np.bool_], Parts]:
-    """The grants of each user's segment scored for this user, whether there are any ``[B]``, and the scores' parts."""
-    # Segments may be newer than the grants matched to them, and more.
-    held = grants.rows[np.minimum(users.segment[place], len(grants.rows) - 1)]
-    fit = np.matmul(contents.embedding[held], profile[:, :, None])[..., 0]
+def matched(batch: Batch, held: npt.NDArray[np.int32]) -> tuple[slate.Grants, npt.NDArray[np.bool_], Parts]:
+    """The grants of each user's segment scored for this user, whether there are any ``[B]``, and the scores' parts.
+
+    ``held``: contents with a grant in the user's segment, rows i32 ``[B, G]``.
+    """
+    contents, platform_ctr, asked = batch.contents, batch.platform_ctr, batch.asked
+    fit = np.matmul(contents.embedding[held], batch.profile[:, :, None])[..., 0]
     impressions = contents.counts[held, IMPRESSIONS]
     hope = content.promise(np, contents.counts[held, CLICKS], impressions, platform_ctr)
     parts = policy.heat(
-        np, fit, hope, impressions * platform_ctr, settings.fit_weight, RULES.content, RULES.system
+        np, fit, hope, impressions * platform_ctr, batch.settings.fit_weight, RULES.content, RULES.system
     )  # fmt: skip
     logits = total(parts)
     left = contents.left[held]
     usable = (held > NOBODY) & (left > 0) & contents.live[held] & np.isfinite(logits)
-    usable &= ~in_ring(arrived, contents.key[held])
+    usable &= ~in_ring(batch.arrived, contents.key[held])
     if (left < len(asked)).any():
         usable &= turn(held) < left
     for b, one in enumerate(asked):
         request = one.request
         if not request.inject:
-            usable[b] &= np.isin(held[b], rows[b])
+            usable[b] &= np.isin(held[b], batch.rows[b])
         if request.exclude:
             no = set(request.exclude)
             usable[b] &= [contents.rows.names[row] not in no for row in held[b]]

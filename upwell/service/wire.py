@@ -135,11 +135,11 @@ def questions_of(asked: Sequence[Asked], decided: Decided, names: list[str], see
         for b, one in enumerate(asked)
     ]  # fmt: skip
     tried, grants, slots = question.exploration, question.grants, question.slots
-    if tried is not None:
-        tries = (tried.u_whether < tried.probability[..., None]).any((1, 2)).tolist()
-        for b, probability in enumerate(tried.probability[:, 0].tolist()):
+    if tried is not None and tried.tries is not None:
+        each = zip(tried.probability[:, 0].tolist(), tried.tries[:, 0].tolist(), strict=True)
+        for b, (probability, tries) in enumerate(each):
             out[b].probability = probability
-            if tries[b]:
+            if tries:
                 out[b].preference = tried.logits[b, 0, : len(asked[b].ids)].tobytes()
     if grants is not None and slots is not None:
         # A heated place takes the best grant that is not in the organic order: no others can come into it.
