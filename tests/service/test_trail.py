@@ -17,6 +17,7 @@ from upwell.agents import mind
 from upwell.events.port import DECISIONS, INTERACTIONS, Entry
 from upwell.model import Candidate, Content, Interaction, Request, User
 from upwell.service import apply, records, trail, wire
+from upwell.service.keys import EARLY
 from upwell.service.live import Live
 from upwell.service.steps import ACCOUNT, CLICK, SLATE, Step
 from upwell.service.tables import Users
@@ -146,6 +147,54 @@ def test_a_click_is_never_older_than_its_slate():
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_event_that_comes_in_before_its_slate_is_kept_until_it_does(restarted):
+    """Regression: it held up its partition for a minute, and was given up then: acknowledged and lost."""
+    store, (first, click, second) = two_slates()
+    plain = folding(store, trails=False)
+    apply.fold(store, plain, [first, click, second])
+    live = folding(store)
+    told_again = told(3, wire.event_decoder.decode(click.value).event, NOW + 6_000)
+    for one in (click, told_again, second):
+        apply.fold(store, live, [one])
+        save(live, store)
+        if restarted:
+            live = folding(store)
+    assert store.offsets() == {"p1": 1, "p2": 1, "p3": 1}
+    name = f"{wire.logged_decoder.decode(first.value).decision_id}{EARLY}"
+    assert store.get("decision", [name]) != [None]
+    apply.fold(store, live, [first])
+    save(live, store)
+    assert store.get("decision", [name]) == [None]
+    assert not live.failures
+    assert record(store).tobytes() == plain.users.record[plain.users.rows.at["u"]].tobytes()
+    assert store.counters("content", ["c1"]) == [{"impressions": 1, "clicks": 1}]
+    assert len(store.tail("history", "u", 10)) == 1
+
+
+def test_an_event_and_its_slate_in_one_write_leave_nothing_behind():
+    store, (first, click, _) = two_slates()
+    live = folding(store)
+    apply.fold(store, live, [click, first])
+    save(live, store)
+    assert list(dict(store.scan("decision").items)) == sorted(
+        f"{wire.logged_decoder.decode(first.value).decision_id}{end}" for end in ("", "/outcome")
+    )
+
+
+def test_what_is_kept_for_a_slate_is_erased_with_its_user():
+    store, (_, click, _) = two_slates()
+    live = folding(store)
+    apply.fold(store, live, [click])
+    save(live, store)
+    assert store.erase("u") == 1
+    live.erase("u", NOW + 60_000)
+    assert not live.early
+    apply.fold(store, live, [told(4, wire.event_decoder.decode(click.value).event, NOW + 70_000)])
+    assert live.failures["orphans"] == 1  # of before: nothing is kept for it any more
+    assert not live.early
+
+
 # ---- any order of arrival
 
 
@@ -189,21 +238,18 @@ def test_any_order_of_arrival_within_the_bound_gives_the_same_records(seed, gap_
     plain = folding(plain_store, trails=False)
     apply.fold(plain_store, plain, log)
 
-    slates = {wire.logged_decoder.decode(one.value).decision_id: one.partition for one in log if one.topic == DECISIONS}
     late = {one.partition: one.ts_ms + int(rng.integers(KEPT_MS)) * (rng.random() < 0.5) for one in log}
-    for one in log:  # an event waits for its slate, so what the slate is late by it may be, too
-        named = wire.event_decoder.decode(one.value).event if one.topic == INTERACTIONS else None
-        if named is not None and named.decision_id is not None:
-            late[one.partition] = max(late[one.partition], late[slates[named.decision_id]] + 1)
     arrival = sorted(log, key=lambda one: late[one.partition])
     live = folding(store)
     cuts = sorted(data.draw(st.sets(st.integers(1, len(log) - 1), max_size=8)))
     for begin, end in zip([0, *cuts], [*cuts, len(log)], strict=True):
-        assert apply.fold(store, live, arrival[begin:end], patient=True) == []
+        apply.fold(store, live, arrival[begin:end])
         save(live, store)
         if data.draw(st.booleans()):
             live = folding(store)
     assert not live.failures
+    assert not live.early
+    assert not [id for id in dict(store.scan("decision").items) if id.endswith(EARLY)]
     for user, row in plain.users.rows.at.items():
         assert record(store, user).tobytes() == plain.users.record[row].tobytes(), user
     counted = dict(store.scan_counters("content").items)

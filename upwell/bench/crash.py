@@ -140,8 +140,10 @@ def _judge(
     auditor.finish()
     service.stop()
     entries: list[Entry] = archive.entries()
+    undelivered = 0
     if settings.events_url.startswith("kafka:"):
-        entries = in_kafka(settings, folder / "reader")
+        entries, journals = in_kafka(settings, folder / "reader"), entries
+        undelivered = audit.undelivered(journals, entries)
     with_store = open_store(settings.store_url)
     stored = audit.Stored(with_store)
     live, decisions = audit.replayed(settings, stored.contents, entries)
@@ -154,6 +156,7 @@ def _judge(
         "slates": account.answered,
         "lost": missing + below, "doubled": again + above,
         "lost_events": missing, "counts_below": below, "counts_above": above,
+        "undelivered": undelivered,
         "ledger_error": audit.overspent(stored) + auditor.error_units,
         "ledger_steps": auditor.steps, "ledger_steps_unclear": auditor.unclear,
         "heated": sum(of.get("heated", 0) for of in stored.counted.values()),

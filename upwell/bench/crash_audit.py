@@ -12,7 +12,7 @@ from upwell.events.port import DECISIONS, INTERACTIONS, Entry
 from upwell.model import Interaction
 from upwell.regulator import slate
 from upwell.service import apply, records, wire
-from upwell.service.keys import organic_key
+from upwell.service.keys import EARLY, organic_key
 from upwell.service.live import Live
 from upwell.service.records import COUNTS
 from upwell.service.settings import Settings
@@ -31,7 +31,7 @@ class Stored:
         for id, body in pages(store.scan, "decision"):
             if id.endswith("/outcome"):
                 self.outcomes[id.removesuffix("/outcome")] = records.outcome_decoder.decode(body)
-            else:
+            elif not id.endswith(EARLY):
                 self.lines[id] = wire.logged_decoder.decode(body)
         self.contents = dict(pages(store.scan, "content"))
         self.counted = dict(pages(store.scan_counters, "content"))
@@ -100,6 +100,13 @@ def overspent(stored: Stored) -> int:
         book = stored.books.get(id, {})
         over += max(counted.get("heated", 0) - book.get("granted", 0) + book.get("released", 0), 0)
     return over
+
+
+def undelivered(journals: Sequence[Entry], topics: Sequence[Entry]) -> int:
+    """Entries of the servers' journals that are not in the broker's topics."""
+    there = {(entry.topic, entry.value) for entry in topics}
+    kept = [entry for entry in journals if entry.topic in (DECISIONS, INTERACTIONS)]
+    return sum((entry.topic, entry.value) not in there for entry in kept)
 
 
 def replayed(settings: Settings, contents: dict[str, bytes], entries: Sequence[Entry]) -> tuple[Live, int]:

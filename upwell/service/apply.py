@@ -13,7 +13,7 @@ from upwell.events.port import DECISIONS, INTERACTIONS, Entry
 from upwell.model import Interaction
 from upwell.service import records, wire
 from upwell.service.ingest import unknown_decisions, unknown_outcomes
-from upwell.service.keys import OUTCOME
+from upwell.service.keys import BESIDE, EARLY, OUTCOME
 from upwell.service.live import Live, Slate
 from upwell.state.port import Store, pages
 
@@ -58,11 +58,18 @@ def load_users(store: Store, live: Live, ids: Iterable[str]) -> None:
 
 
 def load_slates(store: Store, live: Live, decisions: Iterable[str]) -> None:
-    """Slates that events name."""
-    ids = sorted(id for id in decisions if not id.endswith(OUTCOME))
-    for id, body in zip(ids, store.get("decision", ids) if ids else (), strict=True):
+    """Slates that events name, and what was kept for those that have not come in yet."""
+    ids = sorted(id for id in decisions if not id.endswith(BESIDE))
+    if not ids:
+        return
+    early = [f"{id}{EARLY}" for id in ids] if live.trails is not None else []
+    bodies = store.get("decision", [*ids, *early])
+    for id, body in zip(ids, bodies[: len(ids)], strict=True):
         if body is not None:
             live.slates[id] = slate_of(wire.logged_decoder.decode(body))
+    for id, body in zip(ids, bodies[len(ids) :], strict=False):
+        if body is not None:
+            live.early[id] = records.early_decoder.decode(body)
 
 
 def load_outcomes(store: Store, live: Live, keys: Iterable[str]) -> None:
@@ -79,22 +86,13 @@ def slate_of(line: wire.Logged) -> Slate:
 
 
 def fold(
-    store: Store,
-    live: Live,
-    entries: Sequence[Entry],
-    patient: bool = False,
-    shown: Callable[[wire.Logged], None] | None = None,
-) -> list[Entry]:
-    """Fold entries in their order.
+    store: Store, live: Live, entries: Sequence[Entry], shown: Callable[[wire.Logged], None] | None = None
+) -> None:
+    """Fold entries in their order. ``shown`` hears of each decision that is counted.
 
-    Args:
-        shown: hears of each decision that is counted.
-        patient: with several partitions an event can come in before the decision it belongs to. It then waits, and all
-            after it in its partition. Otherwise it is passed over: what was acknowledged was checked, so its decision
-            is lost, or the log is damaged.
-
-    Returns:
-        the entries that wait.
+    With several partitions an event can come in before the decision it belongs to: where trails are kept, it is kept
+    until then. Otherwise it is passed over: what was acknowledged was checked, so its decision is lost, or the log is
+    damaged.
     """
     lines = read(live, entries, DECISIONS, wire.logged_decoder)
     told = read(live, entries, INTERACTIONS, wire.event_decoder)
@@ -108,15 +106,11 @@ def fold(
         store, live, users | {one.user.id for one in told.values() if one.user is not None},
         [event for event in events if event.decision_id not in coming],
     )  # fmt: skip
-    waiting: list[Entry] = []
-    stuck = set[str]()
     for i, entry in enumerate(entries):
-        if entry.partition in stuck:
-            waiting.append(entry)
-            continue
         if i in lines:
             if lines[i].decision_id not in live.slates:
                 live.show(lines[i], entry.value)
+                live.unpark(lines[i].decision_id)
                 if shown is not None:
                     shown(lines[i])
         elif i in told:
@@ -124,17 +118,14 @@ def fold(
             if event is not None:
                 if event.decision_id is None or event.decision_id in live.slates:
                     live.take(event, entry.ts_ms)
-                elif patient and decided_ms(event.decision_id) > live.erased.get(event.user_id, -1):
-                    stuck.add(entry.partition)
-                    waiting.append(entry)
-                    continue
+                elif live.trails is not None and decided_ms(event.decision_id) > live.erased.get(event.user_id, -1):
+                    live.park(event, event.decision_id, entry.ts_ms)
                 else:
                     live.failures["orphans"] += 1
             if user is not None:
                 live.account(user, entry.ts_ms)
         live.offsets[entry.partition] = entry.next
     settle(store, live)
-    return waiting
 
 
 def settle(store: Store, live: Live) -> None:

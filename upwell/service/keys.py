@@ -10,8 +10,10 @@ import numpy.typing as npt
 from upwell.model import Interaction
 from upwell.service.records import key_of
 
-OUTCOME = "/outcome"
-"""Ends the id of a decision's outcome."""
+OUTCOME, EARLY = "/outcome", "/early"
+"""End the ids of a decision's outcome, and of events that came in before it."""
+BESIDE = (OUTCOME, EARLY)
+"""Ends of ids of the kind ``decision`` that are none."""
 
 
 def decision_keys(ids: Iterable[str]) -> npt.NDArray[np.uint64]:

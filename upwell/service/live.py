@@ -16,9 +16,9 @@ import numpy as np
 from upwell.model import Content, Interaction, User, Weights
 from upwell.regulator import slate
 from upwell.service import fold, recommend, records, steps, wire
-from upwell.service.keys import OUTCOME, decision_keys, organic_key, organic_of, request_key
+from upwell.service.keys import EARLY, OUTCOME, decision_keys, organic_key, organic_of, request_key
 from upwell.service.recommend import Asked, Grants, Window
-from upwell.service.records import COLUMN, COUNTS, Outcome, is_click, key_of, merge
+from upwell.service.records import COLUMN, COUNTS, Early, Outcome, is_click, key_of, merge
 from upwell.service.settings import Settings
 from upwell.service.steps import Step
 from upwell.service.tables import NOBODY, Contents, Users
@@ -61,6 +61,7 @@ class Live:
         self.mode = "rules"
         self.slates: OrderedDict[str, Slate] = OrderedDict()
         self.outcomes: OrderedDict[str, Outcome] = OrderedDict()
+        self.early: OrderedDict[str, Early] = OrderedDict()  # by decision, where what is folded may come in late
         self.offsets: dict[str, int] = {}  # partition → next offset of what is folded
         self.saved: dict[str, int] = {}  # … of what the store has
         self.window_hour, self.window_shown, self.window_heated = -1, 0, 0
@@ -284,6 +285,26 @@ class Live:
                 self._batch.append("history", event.user_id, wire.encoder.encode(event))
         return True
 
+    def park(self, event: Interaction, decision: str, at_ms: int) -> None:
+        """Keep an event whose slate has not come in yet, until it does: in the store, so that its offset may move on.
+
+        What was kept for the slate before is at hand.
+        """
+        early = self.early.setdefault(decision, Early(event.user_id, []))
+        early.events.append((at_ms, event))
+        self._batch.put("decision", f"{decision}{EARLY}", records.early_encoder.encode(early), event.user_id)
+        while len(self.early) > self.settings.slates_in_memory:
+            self.early.popitem(last=False)
+
+    def unpark(self, decision: str) -> None:
+        """A slate came in: fold what was kept for it."""
+        early = self.early.pop(decision, None)
+        if early is None:
+            return
+        self._batch.withdraw("decision", f"{decision}{EARLY}")
+        for at_ms, event in early.events:
+            self.take(event, at_ms)
+
     def account(self, user: User, at_ms: int = 0) -> None:
         """Fold what was told of an account: how old it is. ``at_ms``: when it was logged, where trails are kept."""
         self._step(user.id, Step(at_ms, steps.ACCOUNT, "", "", user.created_at))
@@ -372,6 +393,8 @@ class Live:
         for decision in [id for id, shown in self.slates.items() if shown.user_id == user_id]:
             del self.slates[decision]
             self.outcomes.pop(decision, None)
+        for decision in [id for id, early in self.early.items() if early.user == user_id]:
+            del self.early[decision]
         for key in [key for key in self.outcomes if organic_of(key, user_id)]:
             del self.outcomes[key]
 

@@ -26,7 +26,7 @@ from upwell.service.clock import Clock, Simulated
 from upwell.service.erasure import ERASING, Erasure
 from upwell.service.errors import Refused, decode_refusal, store_down
 from upwell.service.follower import Follower
-from upwell.service.keys import OUTCOME, request_key
+from upwell.service.keys import BESIDE, request_key
 from upwell.service.live import Live
 from upwell.service.recall import Recall
 from upwell.service.regulator import Regulator, place_users
@@ -304,7 +304,7 @@ class Node:
 
     async def decision(self, decision_id: str) -> wire.Logged | None:
         """A decision as it was logged. What became of it is kept beside it, and is no decision."""
-        if decision_id.endswith(OUTCOME):
+        if decision_id.endswith(BESIDE):
             return None
         await self.saver.saved()
         (body,) = await asyncio.to_thread(self.store.get, "decision", [decision_id])

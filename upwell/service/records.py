@@ -110,6 +110,15 @@ def merge(place: Place, event: Interaction) -> None:
     place.value = max(place.value, event.value)
 
 
+class Early(msgspec.Struct, array_like=True):
+    """Events of a user whose slate has not come in yet, each with the time when it was logged, Unix ms."""
+
+    user: str
+    events: list[tuple[int, Interaction]]
+
+
+early_encoder = msgspec.msgpack.Encoder()
+early_decoder = msgspec.msgpack.Decoder(Early)
 outcome_encoder = msgspec.msgpack.Encoder()
 outcome_decoder = msgspec.msgpack.Decoder(Outcome)
 

@@ -35,8 +35,6 @@ GROUP = "upwell"
 ENTRIES = 2_000
 POLL_S = 0.02
 GATHER_S = 0.03
-PATIENCE_S = 60.0
-"""An event whose decision does not come in for so long is given up: its decision is lost."""
 ALIVE_S = 10.0
 """A server that did not report for so long gets no impressions."""
 report_decoder = msgspec.msgpack.Decoder(Report)
@@ -57,8 +55,6 @@ class Worker:
         self._next_fold_s = 0.0
         self.folded = 0
         self.order = Order(clock)
-        self._later: list[Entry] = []  # of a part: events whose decision has not come in yet, and what follows them
-        self._patient_until_s = time.monotonic() + PATIENCE_S
         self._load()
 
     def _stored(self, partitions: list[str]) -> dict[str, int]:
@@ -112,21 +108,14 @@ class Worker:
         self._next_fold_s = time.monotonic() + GATHER_S
         self._follow()
         entries = self.order.take(self._poll(), self.consumer.lag)
-        late, stuck = list[Entry](), set[str]()
         for part, erasure in apply.erasures(entries):
-            self._later = [entry for entry in part if entry.partition in stuck]
-            free = [entry for entry in part if entry.partition not in stuck]
-            if free and not self._fold(free):
+            if part and not self._fold(part):
                 return
-            stuck |= {entry.partition for entry in self._later}
-            late += self._later
             # Of a user who was erased already: it came late, from a journal whose process was dead for a while.
-            for user in {entry.key for entry in free if entry.ts_ms < self.live.erased.get(entry.key, 0)}:
+            for user in {entry.key for entry in part if entry.ts_ms < self.live.erased.get(entry.key, 0)}:
                 self._erase(user, self.live.erased[user], None)
             if erasure is not None and erasure.at_ms > self.live.erased.get(erasure.user, -1):
                 self._erase(*erasure)
-        # What waits for its decision comes before what waits for its time.
-        self.order.waiting = late + self.order.waiting
         if time.monotonic() >= self._next_tick_s:
             self._next_tick_s = time.monotonic() + self.settings.tick_s
             if self.live.trails is not None:
@@ -155,7 +144,6 @@ class Worker:
 
     def _fold(self, entries: Sequence[Entry]) -> bool:
         """Fold entries and write what came of them; False: they are another worker's now."""
-        now_s = time.monotonic()
         heated: dict[str, Counter[str]] = {}
 
         def shown(line: wire.Logged) -> None:
@@ -163,10 +151,7 @@ class Worker:
             if names:
                 heated.setdefault(line.server, Counter()).update(names)
 
-        waiting = apply.fold(self.store, self.live, entries, now_s < self._patient_until_s, shown)
-        if not waiting:
-            self._patient_until_s = now_s + PATIENCE_S
-        self._later += waiting
+        apply.fold(self.store, self.live, entries, shown)
         batch = self.live.unsaved()
         if batch is None:
             return True
@@ -181,7 +166,7 @@ class Worker:
             self.reread()
             return False
         self.live.written(batch)
-        self.folded += len(entries) - len(waiting)
+        self.folded += len(entries)
         for partition, (_, after) in batch.offsets.items():
             self.events.trim(partition, after)
         return True

@@ -58,6 +58,12 @@ class Batch:
         if owner is not None:
             owners[id] = owner
 
+    def withdraw(self, kind: Kind, id: str) -> None:
+        """Removes what this batch or one before it put."""
+        self.puts.get(kind, {}).pop(id, None)
+        self.owners.get(kind, {}).pop(id, None)
+        self.delete(kind, id)
+
     def delete(self, kind: Kind, *ids: str) -> None:
         """Removes record, counters and list."""
         self.deletes.setdefault(kind, set()).update(ids)
