@@ -50,6 +50,7 @@ class Worker:
         self.regulator = Regulator(settings, self.live, store, self.live.server)
         self.allowances = Allowances()
         self.watcher = store.watch(["content"])
+        self._handed_over = False
         self.consumer = events.consumer(GROUP, self._stored)
         self._next_tick_s = 0.0
         self._next_fold_s = 0.0
@@ -60,8 +61,11 @@ class Worker:
     def _stored(self, partitions: list[str]) -> dict[str, int]:
         """Where the store is: where reading begins."""
         stored = self.store.offsets()
-        self.live.saved |= {p: stored.get(p, 0) for p in partitions}
-        return {p: stored.get(p, 0) for p in partitions}
+        at = {p: stored.get(p, 0) for p in partitions}
+        # Another worker had it meanwhile: users in memory are not what the store has of them any more.
+        self._handed_over |= any(self.live.offsets.get(p, offset) != offset for p, offset in at.items())
+        self.live.saved |= at
+        return at
 
     def _load(self) -> None:
         """Contents and books; users and slates come as the log names them."""
@@ -107,7 +111,11 @@ class Worker:
         time.sleep(max(self._next_fold_s - time.monotonic(), 0.0))
         self._next_fold_s = time.monotonic() + GATHER_S
         self._follow()
-        entries = self.order.take(self._poll(), self.consumer.lag)
+        polled = self._poll()
+        if self._handed_over:
+            self.reread()
+            return
+        entries = self.order.take(polled, self.consumer.lag)
         for part, erasure in apply.erasures(entries):
             if part and not self._fold(part):
                 return
@@ -174,6 +182,7 @@ class Worker:
     def reread(self) -> None:
         """Forget all that is not in the store, and go on from where it is."""
         self.order.forget()
+        self._handed_over = False
         fresh = Live(self.settings, self.live.server, trails=True)
         fresh.contents = self.live.contents
         fresh.contents.unsaved[:] = 0
