@@ -15,7 +15,7 @@ import numpy as np
 from upwell.bench import fleet, traffic
 from upwell.bench.load import Callers, ask, drive, http
 from upwell.errors import UpwellError
-from upwell.model import Interaction, Taken
+from upwell.model import Answer, Interaction, Taken
 
 CONTENTS, USERS = 2_000, 5_000
 CANDIDATES = 30
@@ -46,14 +46,22 @@ def run(seconds: float, store: str, events: str, seed: int, folder: Path, step: 
             return drive(lambda: measure(made, seconds, seed, step))
 
 
-async def decided(port: int, count: int, seed: int, first_user: int = 0) -> list[list[Interaction]]:
-    """Decisions for many users, and the events of each."""
+async def answered(port: int, count: int, seed: int, first_user: int = 0) -> list[tuple[int, Answer]]:
+    """Decisions for many users, each with whose it is."""
     users = np.random.default_rng(seed).integers(first_user, USERS, size=count).tolist()
     bodies = await ask(port, traffic.requests(users, CONTENTS, CANDIDATES, seed))
+    return [(user, traffic.answer_decoder.decode(body)) for user, body in zip(users, bodies, strict=True)]
+
+
+def reactions(answers: Sequence[tuple[int, Answer]]) -> list[list[Interaction]]:
+    """The events of each decision."""
     now = time.time_ns() // 1_000_000
-    return [
-        traffic.events(user, traffic.answer_decoder.decode(body), now) for user, body in zip(users, bodies, strict=True)
-    ]
+    return [traffic.events(user, answer, now) for user, answer in answers]
+
+
+async def decided(port: int, count: int, seed: int, first_user: int = 0) -> list[list[Interaction]]:
+    """The events of decisions for many users."""
+    return reactions(await answered(port, count, seed, first_user))
 
 
 def calls(of_decisions: Sequence[list[Interaction]], size: int) -> list[list[Interaction]]:
@@ -64,7 +72,8 @@ def calls(of_decisions: Sequence[list[Interaction]], size: int) -> list[list[Int
 
 async def measure(made: fleet.Fleet, seconds: float, seed: int, step: Callable[[], None]) -> dict[str, Any]:
     port = made.ports[0]
-    batches = calls(await decided(port, max(round(seconds * DECISIONS_A_SECOND), 50), seed), CALL)
+    answers = await answered(port, max(round(seconds * DECISIONS_A_SECOND), 50), seed)
+    batches = calls(reactions(answers), CALL)
     wires = [traffic.call(batch) for batch in batches]
     step()
     account = Account(batches)
@@ -84,6 +93,8 @@ async def measure(made: fleet.Fleet, seconds: float, seed: int, step: Callable[[
         "interactions_per_core_second_until_acknowledged": account.accepted / cpu_s,
         "accepted": account.accepted,
         "rejected": account.rejected,
+        "decisions": len(answers),
+        "degraded": sum(answer.degraded for _, answer in answers),
         "lost": lost,
         "doubled": doubled,
         "seconds": ran.seconds,
