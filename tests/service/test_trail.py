@@ -199,16 +199,17 @@ def test_what_is_kept_for_a_slate_is_erased_with_its_user():
 
 
 def life(rng: np.random.Generator, store, gap_ms: int, count: int) -> list[Entry]:
-    """What two users did, in order of time, no two at once: slates, clicks (some told twice), accounts."""
+    """What three users did, in order of time, no two at once: slates, clicks (some told twice), accounts."""
     server = folding(store, trails=False)
     server.platform_ctr = 0.1
     now, log, lines, events = NOW, [], [], []
     for number in range(count):
         now += 1 + int(rng.integers(gap_ms))
-        user, draw = f"u{rng.integers(2)}", rng.random()
+        user, draw = f"u{rng.integers(3)}", rng.random()
         if draw < 0.45 or not lines:
-            ids = [f"c{n}" for n in rng.choice(CONTENTS + 3, 5, replace=False)]
-            lines += shown(server, [request(user, ids, size=5)], now)
+            size = int(rng.integers(1, 9))
+            ids = [f"c{n}" for n in rng.choice(CONTENTS + 3, size, replace=False)]
+            lines += shown(server, [request(user, ids, size=size)], now)
             log.append(decision(number, lines[-1]))
             continue
         if draw < 0.5:
@@ -221,7 +222,9 @@ def life(rng: np.random.Generator, store, gap_ms: int, count: int) -> list[Entry
             one = events[int(rng.integers(max(len(events) - 4, 0), len(events)))]
         else:
             line = lines[int(rng.integers(max(len(lines) - 4, 0), len(lines)))]
-            one = event(line, int(rng.integers(5)), f"e{number}", clicked=bool(rng.random() < 0.8), ts=now)
+            one = event(
+                line, int(rng.integers(len(line.places))), f"e{number}", clicked=bool(rng.random() < 0.8), ts=now
+            )
         events.append(one)
         log.append(told(number, one, now))
     return log
@@ -266,13 +269,17 @@ class Played:
 
     def __init__(self) -> None:
         self.users = Users(0.0, 0)
-        self.trails = Trails(self.users, self.play)
+        self.trails = Trails(self.users, self.play, lambda slates: [self.play(*one) for one in slates])
 
     def play(self, user: str, step: Step) -> None:
         row = self.users.rows.at.get(user)
         if row is None:
             row = self.users.put(user, records.new_user(0, 0.0))
         self.users.record["requests"][row] = (int(self.users.record["requests"][row]) * 31 + step.at_ms) % 1_000_003
+
+    def add(self, step: Step) -> None:
+        self.trails.add("u", step)
+        self.trails.settle()
 
     def made_of(self) -> int:
         return int(self.users.record["requests"][self.users.rows.at["u"]])
@@ -284,12 +291,12 @@ class Played:
 def test_a_trail_is_bounded_and_its_last_half_is_always_there():
     played = Played()
     for n in range(5 * MOST):
-        played.trails.add("u", Step(n, SLATE, f"d{n}", "", 0.0, ()))
+        played.add(Step(n, SLATE, f"d{n}", "", 0.0, ()))
         assert min(n + 1, MOST // 2) <= played.steps() <= MOST
     for n in range(40):  # far apart: only what may still matter
-        played.trails.add("u", Step(10**7 + n * KEPT_MS // 2, SLATE, f"f{n}", "", 0.0, ()))
+        played.add(Step(10**7 + n * KEPT_MS // 2, SLATE, f"f{n}", "", 0.0, ()))
     assert 3 <= played.steps() <= 6
-    played.trails.add("u", Step(10**9, SLATE, "after a long time", "", 0.0, ()))
+    played.add(Step(10**9, SLATE, "after a long time", "", 0.0, ()))
     assert played.steps() == 1
     body = played.trails.stored("u")
     assert body is not None
@@ -304,11 +311,10 @@ def test_what_is_older_than_all_that_is_kept_comes_first_of_it():
     played, plain = Played(), Played()
     steps = [Step(n * KEPT_MS, SLATE, f"d{n}", "", 0.0, ()) for n in range(6)]
     for step in steps:
-        played.trails.add("u", step)
+        played.add(step)
     assert played.trails._of["u"].steps == steps[4:]
     late = Step(1, CLICK, "d0", "c", 0.0)
-    played.trails.add("u", late)
-    played.trails.settle()
+    played.add(late)
     for step in (*steps[:4], late, *steps[4:]):
         plain.play("u", step)
     assert played.made_of() == plain.made_of()
@@ -318,13 +324,13 @@ def test_a_stored_trail_is_read_back_and_a_newer_one_is_refused():
     played, other = Played(), Played()
     steps = [Step(5, ACCOUNT, "", "", 7.0), Step(6, SLATE, "d", "", 0.25, ("a", "b")), Step(9, CLICK, "d", "a", 6.0)]
     for step in steps:
-        played.trails.add("u", step)
+        played.add(step)
     body = played.trails.stored("u")
     assert body is not None
     other.trails.load("u", body)
     assert other.trails.stored("u") == body
     assert [step[:5] for step in other.trails._of["u"].steps] == [step[:5] for step in steps]
-    other.trails._insert("u", other.trails._of["u"], Step(4, SLATE, "c", "", 0.0, ()))
+    other.trails.add("u", Step(4, SLATE, "c", "", 0.0, ()))
     assert list(other.trails.lacking()) == ["d"]
     with pytest.raises(ValueError, match="version 2"):
         other.trails.load("u", trail.encoder.encode(trail.Kept(2, None, [])))

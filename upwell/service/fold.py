@@ -29,7 +29,7 @@ COUNTED = [COLUMN[name] for name in ("impressions", "heated", "explored")]
 Records = npt.NDArray[np.void]
 
 
-def arrive(settings: Settings, record: Records, now_ms: int) -> Records:
+def arrive(settings: Settings, record: Records, now_ms: int | npt.NDArray[np.int64]) -> Records:
     """Users' records ``[B]`` as they are when a request comes, a copy: the open slate is closed, time has gone by, and
     the ring begins anew with each no-repeat window."""
     now = record.copy()
@@ -49,7 +49,7 @@ def arrive(settings: Settings, record: Records, now_ms: int) -> Records:
     now["open_decision"], now["open_size"], now["open_clicks"], now["open_clicked_new"] = 0, 0, 0, 0
     faded = np.exp2(-elapsed_h / RECENT_HALF_LIFE_H).astype(np.float32)
     now["recent"] = record["recent"].astype(np.float32) * faded[:, None]
-    window = np.uint32(now_ms // (settings.no_repeat_h * HOUR_MS))
+    window = np.asarray(now_ms // (settings.no_repeat_h * HOUR_MS)).astype(np.uint32)
     anew = record["ring_window"] != window
     if anew.any():
         now["ring"][anew], now["ring_at"][anew] = 0, 0

@@ -22,7 +22,7 @@ from upwell.service.records import COLUMN, COUNTS, Early, Outcome, is_click, key
 from upwell.service.settings import Settings
 from upwell.service.steps import Step
 from upwell.service.tables import NOBODY, Contents, Users
-from upwell.service.trail import KEPT_MS, Trails
+from upwell.service.trail import KEPT_MS, Shown, Trails
 from upwell.state.batch import DELTA_MAX, Batch
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Live:
         self.settings, self.server = settings, server
         self.saves = saves  # else what is folded here is provisional: another folds the log for the store
         self.users = Users(settings.holdout, HOLDOUT_SALT)
-        self.trails = Trails(self.users, self._play) if trails else None
+        self.trails = Trails(self.users, self._play, self._show) if trails else None
         self.contents = Contents()
         self.grants = Grants(np.zeros((1, 1), np.int32))
         self.mode = "rules"
@@ -220,17 +220,21 @@ class Live:
 
     def _step(self, user_id: str, step: Step) -> None:
         if self.trails is None:
-            self._play(user_id, step)
+            self._show([(user_id, step)]) if step.kind == steps.SLATE else self._play(user_id, step)
         else:
             self.trails.add(user_id, step)
 
     def _play(self, user_id: str, step: Step) -> None:
-        """Change a user's record by one step."""
-        ids = step.ids
-        if ids is None and step.kind == steps.SLATE:
-            known = self.slates.get(step.key)  # gone where its decision has expired since
-            ids = known.ids if known is not None else ()
-        steps.play(self.settings, self.users, self.contents, user_id, step, ids or ())
+        steps.play(self.settings, self.users, self.contents, user_id, step)
+
+    def _show(self, slates: Sequence[Shown]) -> None:
+        """Change records of different users by slates."""
+        whole: list[tuple[str, Step, tuple[str, ...]]] = []
+        for user_id, step in slates:
+            # Known no more where its decision has expired since.
+            known = self.slates.get(step.key) if step.ids is None else None
+            whole.append((user_id, step, step.ids or (known.ids if known is not None else ())))
+        steps.show(self.settings, self.users, self.contents, whole)
 
     def _remember(self, line: wire.Logged, body: bytes) -> None:
         self.slates[line.decision_id] = Slate(
@@ -246,7 +250,7 @@ class Live:
         if line.request_id is not None:
             key = request_key(line.user_id, line.request_id)
             self._batch.put("request", key, line.decision_id.encode(), line.user_id)
-        side = "held" if self.users.held_out[self.users.rows.at[line.user_id]] else "free"
+        side = "held" if self.users.holds_out(line.user_id) else "free"
         self._hour(line.ts)[f"{side}_impressions"] += len(line.places)
 
     def take(self, event: Interaction, at_ms: int = 0) -> bool:
@@ -327,8 +331,7 @@ class Live:
                 if amount:
                     self.contents.count(row, COLUMN[name], int(amount))
         if gained["clicks"]:
-            held = self.users.held_out[self.users.rows.at[event.user_id]]
-            self._hour(event.ts)["held_clicks" if held else "free_clicks"] += 1
+            self._hour(event.ts)["held_clicks" if self.users.holds_out(event.user_id) else "free_clicks"] += 1
 
     def _hour(self, ts: int) -> Counter[str]:
         return self.platform.setdefault(f"hour {ts // HOUR_MS}", Counter())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +15,8 @@ from upwell.service.tables import NOBODY, Contents, Users
 
 ACCOUNT, SLATE, CLICK, ELSEWHERE = range(4)
 """Kinds of a step; a click elsewhere is on something that was seen without a slate of ours."""
-NOT_KNOWN = -2
-"""In place of a content's row: none that is known."""
+NO_CONTENT, NOT_KNOWN = -1, -2
+"""In place of a content's row: an empty place, and a content that is not known."""
 
 
 class Step(NamedTuple):
@@ -34,26 +35,43 @@ class Step(NamedTuple):
         return self.at_ms, min(self.kind, CLICK)
 
 
-def play(settings: Settings, users: Users, contents: Contents, name: str, step: Step, ids: tuple[str, ...]) -> None:
-    """Change a user's record by one step; who is not known begins with it. ``ids``: contents of its slate."""
-    row = users.rows.at.get(name)
-    if row is None:
-        slate = step.kind == SLATE
-        created_ms, expected = (step.at_ms, step.told) if slate else (int(step.told), settings.click_rate)
-        row = users.put(name, records.new_user(created_ms, expected))
-    if step.kind == SLATE:
-        place = np.asarray([row])
-        arrived = fold.arrive(settings, users.record[place], step.at_ms)
-        rows = rows_of_slate(contents, ids)
-        keys = np.asarray([[key_of(id) for id in ids]], np.uint32).reshape(1, -1)
-        fold.seen(users, contents, place, arrived, decision_keys([step.key]), rows, keys, np.asarray([step.at_ms]))
-    elif step.kind == ACCOUNT:
+Slates = Sequence[tuple[str, Step, tuple[str, ...]]]
+"""Slates that were shown: to whom, the step, its contents."""
+
+
+def show(settings: Settings, users: Users, contents: Contents, slates: Slates) -> None:
+    """Change records by slates of different users, all at once: each as if it came alone."""
+    place = np.fromiter([_row(settings, users, name, step) for name, step, _ in slates], np.int64, len(slates))
+    now_ms = np.fromiter([step.at_ms for _, step, _ in slates], np.int64, len(slates))
+    rows = np.full((len(slates), max(len(ids) for _, _, ids in slates)), NO_CONTENT, np.int32)
+    keys = np.zeros(rows.shape, np.uint32)
+    for b, (_, _, ids) in enumerate(slates):
+        rows[b, : len(ids)] = rows_of_slate(contents, ids)[0]
+        keys[b, : len(ids)] = [key_of(id) for id in ids]
+    arrived = fold.arrive(settings, users.record[place], now_ms)
+    fold.seen(users, contents, place, arrived, decision_keys(step.key for _, step, _ in slates), rows, keys, now_ms)
+
+
+def play(settings: Settings, users: Users, contents: Contents, name: str, step: Step) -> None:
+    """Change a user's record by a step that is no slate."""
+    row = _row(settings, users, name, step)
+    if step.kind == ACCOUNT:
         users.record["created_ms"][row] = int(step.told)
         users.dirty.add(row)
     else:
         decision = int(decision_keys([step.key])[0]) if step.kind == CLICK else 0
         content = contents.rows.at.get(step.content, NOBODY)
         fold.clicked(users, contents, row, content, decision, int(step.told))
+
+
+def _row(settings: Settings, users: Users, name: str, step: Step) -> int:
+    """The user's row; who is not known begins with this step."""
+    row = users.rows.at.get(name)
+    if row is not None:
+        return row
+    slate = step.kind == SLATE
+    created_ms, expected = (step.at_ms, step.told) if slate else (int(step.told), settings.click_rate)
+    return users.put(name, records.new_user(created_ms, expected))
 
 
 def rows_of_slate(contents: Contents, ids: tuple[str, ...]) -> np.ndarray:

@@ -87,9 +87,17 @@ class Users:
             self.held_out = grown(self.held_out, row + 1)
             self.segment = grown(self.segment, row + 1)
             self.segment[row] = 0
-            self.held_out[row] = float(assign(np, np.uint32(unit_id(name)), self._salt)) < self._holdout
+            self.held_out[row] = self._drawn(name)
         self.record[row] = record
         return row
+
+    def holds_out(self, name: str) -> bool:
+        """Whether a user, known here or not, is in the holdout."""
+        row = self.rows.at.get(name)
+        return bool(self.held_out[row]) if row is not None else self._drawn(name)
+
+    def _drawn(self, name: str) -> bool:
+        return float(assign(np, np.uint32(unit_id(name)), self._salt)) < self._holdout
 
     def forget(self, name: str) -> None:
         row = self.rows.drop(name)

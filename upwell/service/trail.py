@@ -26,6 +26,10 @@ MOST = 256
 ``KEPT_MS``."""
 
 
+Shown = tuple[str, Step]
+"""To whom, and the slate."""
+
+
 class Trail:
     """``base``: the record before the first of ``steps``; None: there was none. ``later``: how many of the steps come
     before it, and the record then: the next base."""
@@ -53,42 +57,84 @@ decoder = msgspec.msgpack.Decoder(Kept)
 
 
 class Trails:
-    """Trails of the users in memory who were here lately. Records are brought up to date by ``settle``."""
+    """Trails of the users in memory who were here lately. Records are what all steps come to after ``settle``."""
 
-    def __init__(self, users: Users, play: Callable[[str, Step], None]) -> None:
-        """``play`` changes a user's record by a step."""
-        self._users, self._play = users, play
+    def __init__(self, users: Users, play: Callable[[str, Step], None], show: Callable[[list[Shown]], None]) -> None:
+        """``play`` changes a user's record by a step, ``show`` records of different users by a slate each."""
+        self._users, self._play, self._show = users, play, show
         self._of: dict[str, Trail] = {}
-        self._stale = set[str]()  # of whom a step came in late: the record is not what the steps come to
+        self._coming: dict[str, list[Step]] = {}  # not played yet, in their order
+        self._stale = set[str]()  # of whom a step came in late: all of the trail is played again
 
     def add(self, user: str, step: Step) -> None:
-        """One more step of a user, late or in time."""
+        """One more step of a user, late or in time. It is played by ``settle``."""
         trail = self._of.get(user)
         if trail is None:
-            trail = self._of[user] = Trail(self._record(user))
-        if user in self._stale or (trail.steps and step.order < trail.steps[-1].order):
-            self._insert(user, trail, step)
+            row = self._users.rows.at.get(user)
+            trail = self._of[user] = Trail(None if row is None else self._users.record[row].tobytes())
+        coming = self._coming.setdefault(user, [])
+        if trail.steps and step.order < trail.steps[-1].order:
+            coming = self._again(user, trail)
+        if coming and step.order < coming[-1].order:
+            insort_right(coming, step, key=lambda one: one.order)
         else:
-            self._append(user, trail, step)
+            coming.append(step)
 
     def sooner(self, user: str, key: str, content: str, at_ms: int) -> None:
         """A click that is known was told of again: it is as old as the first that tells of it."""
         trail = self._of.get(user)
         if trail is None:
             return
-        for i, step in enumerate(trail.steps):
-            if step.kind >= CLICK and (step.key, step.content) == (key, content):
-                if at_ms < step.at_ms:
-                    del trail.steps[i]
-                    self._insert(user, trail, step._replace(at_ms=at_ms))
-                return
+        for steps in (trail.steps, self._coming.get(user, [])):
+            found = next((step for step in steps if step.kind >= CLICK and step[2:4] == (key, content)), None)
+            if found is None:
+                continue
+            if at_ms < found.at_ms:
+                (self._again(user, trail) if steps is trail.steps else steps).remove(found)
+                self.add(user, found._replace(at_ms=at_ms))
+            return
 
-    def _insert(self, user: str, trail: Trail, step: Step) -> None:
-        insort_right(trail.steps, step, key=lambda one: one.order)
+    def _again(self, user: str, trail: Trail) -> list[Step]:
+        """Let all that was played come once more; returns it with what comes anyway."""
+        coming = self._coming[user] = [*trail.steps, *self._coming.get(user, [])]
+        trail.steps, trail.later = [], None
         self._stale.add(user)
+        return coming
 
-    def _append(self, user: str, trail: Trail, step: Step) -> None:
-        """The newest step: played, and the oldest are given up where they are too old or too many."""
+    def lacking(self) -> Iterator[str]:
+        """Slates that ``settle`` will ask for, and whose contents are not known here."""
+        for user in self._stale:
+            yield from (step.key for step in self._coming[user] if step.kind == SLATE and step.ids is None)
+
+    def settle(self) -> None:
+        """Play what has come, from where each trail begins for who got something late."""
+        for user in self._stale:
+            base = self._of[user].base
+            if base is None:
+                self._users.forget(user)
+            else:
+                self._users.put(user, records.read_user(base))
+        coming, self._coming = self._coming, {}
+        self._stale.clear()
+        left = {user: iter(steps) for user, steps in coming.items()}
+        while left:  # in each round up to a slate of every user, so that all of these are one step of arrays
+            slates: list[Shown] = []
+            for user, steps in list(left.items()):
+                for step in steps:
+                    self._keep(user, step)
+                    if step.kind == SLATE:
+                        slates.append((user, step))
+                        break
+                    self._play(user, step)
+                else:
+                    del left[user]
+            if slates:
+                self._show(slates)
+
+    def _keep(self, user: str, step: Step) -> None:
+        """A step that is about to be played goes to the trail; the oldest are given up where they are too old or too
+        many."""
+        trail = self._of[user]
         steps = trail.steps
         if trail.later is None and steps and self._enough(steps, 0, step):
             trail.later = len(steps), self._now(user)
@@ -97,33 +143,10 @@ class Trails:
             del steps[:count]
             trail.later = (len(steps), self._now(user)) if steps else None
         steps.append(step)
-        self._play(user, step)
 
     def _enough(self, steps: list[Step], first: int, newest: Step) -> bool:
         """Whether those from ``first`` on are as many as must be kept, or all before it too old to be of use."""
         return len(steps) - first >= MOST // 2 or newest.at_ms - steps[max(first - 1, 0)].at_ms > KEPT_MS
-
-    def lacking(self) -> Iterator[str]:
-        """Slates that ``settle`` will ask for, and whose contents are not known here."""
-        for user in self._stale:
-            yield from (step.key for step in self._of[user].steps if step.kind == SLATE and step.ids is None)
-
-    def settle(self) -> None:
-        """Fold anew what came in late."""
-        for user in self._stale:
-            trail = self._of[user]
-            steps, trail.steps, trail.later = trail.steps, [], None
-            if trail.base is None:
-                self._users.forget(user)
-            else:
-                self._users.put(user, records.read_user(trail.base))
-            for step in steps:
-                self._append(user, trail, step)
-        self._stale.clear()
-
-    def _record(self, user: str) -> bytes | None:
-        row = self._users.rows.at.get(user)
-        return None if row is None else self._users.record[row].tobytes()
 
     def _now(self, user: str) -> bytes:
         return self._users.record[self._users.rows.at[user]].tobytes()
@@ -148,6 +171,7 @@ class Trails:
     def forget(self, user: str) -> None:
         """Nothing is known of the user any more."""
         self._of.pop(user, None)
+        self._coming.pop(user, None)
         self._stale.discard(user)
 
     def sweep(self, now_ms: int) -> None:
