@@ -26,7 +26,7 @@ class Mutation(NamedTuple):
     test: str
 
 
-R, W = "upwell/regulator/", "upwell/world/"
+R, W, S = "upwell/regulator/", "upwell/world/", "upwell/service/"
 INVARIANTS = "tests/test_invariants.py::"
 MUTATIONS = (
     Mutation(
@@ -182,13 +182,28 @@ MUTATIONS = (
     ),
     Mutation(
         "propensity: no floor", R + "slate.py",
-        "mixed = (1.0 - floor) * share + floor * uniform", "mixed = share + 0.0 * uniform",
+        "mixed = (1.0 - floor) * share + (floor / xp.maximum(left, 1.0)) * eligible", "mixed = share",
         "tests/test_slate.py::test_explored_propensities_never_fall_below_the_floor",
     ),
     Mutation(
         "propensity: of the draw alone", R + "slate.py",
         "xp.where(explored, p * probability, 1.0 - p)", "xp.where(explored, probability, 1.0 - p)",
         INVARIANTS + "test_chances_of_all_picks_add_up_to_one_at_each_explored_place",
+    ),
+    Mutation(
+        "trail: what is late comes last", S + "trail.py",
+        "if trail.steps and step.order < trail.steps[-1].order:", "if False:",
+        "tests/service/test_trail.py::test_a_click_that_comes_in_after_the_next_slate_by_hand",
+    ),
+    Mutation(
+        "trail: given up too soon", S + "trail.py",
+        "steps[max(first - 1, 0)].at_ms > KEPT_MS", "steps[max(first - 1, 0)].at_ms > KEPT_MS // 8",
+        "tests/service/test_trail.py::test_any_order_of_arrival_within_the_bound_gives_the_same_records",
+    ),
+    Mutation(
+        "trail: an event before its slate is dropped", S + "apply.py",
+        "live.park(event, event.decision_id, entry.ts_ms)", "pass",
+        "tests/service/test_trail.py::test_an_event_that_comes_in_before_its_slate_is_kept_until_it_does",
     ),
 )  # fmt: skip
 
