@@ -2,7 +2,7 @@
 
 A worker gets a user's slates and clicks by several partitions and from several servers, and after an outage some come
 in long after newer ones. Order makes the mind. So beside each record it keeps the record as it was a while ago and the
-steps since then: a step that comes in late is put where it belongs, and from there on all is folded again. Two minutes
+steps since then: a step that comes in late is put where it belongs, and from there on all is folded again. Five minutes
 back that gives the record, byte for byte, that the same steps in order of time would have given; a step that comes in
 later still counts as the first of those that are kept.
 """
@@ -19,9 +19,9 @@ from upwell.service.steps import CLICK, SLATE, Step
 from upwell.service.tables import Users
 
 VERSION = 1
-KEPT_MS = 120_000
+KEPT_MS = 300_000
 """How far back a late step is put where it belongs, by the time of the user's newest one; up to twice that is kept."""
-MOST = 256
+MOST = 512
 """Steps kept of a user. The last half of them is never given up, the rest is where they are more than that in
 ``KEPT_MS``."""
 
