@@ -9,13 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from upwell.cli import bench_crash, bench_service
+from upwell.cli import bench_crash, bench_encoder, bench_service
 from upwell.cli.common import Json, Overrides, Seed, WorldFile, build_world, emit, progress, table
 from upwell.errors import BadRequest
 
 app = typer.Typer(help="Measure. Ratios are taken side by side in one run, since machines differ and are shared.")
 bench_crash.register(app)
 bench_service.register(app)
+bench_encoder.register(app)
 
 
 @app.callback()
