@@ -28,7 +28,18 @@ class Turn(NamedTuple):
 
 
 TURNS: dict[str, dict[str, Turn]] = {
-    "user": {"explore": Turn(1.0, True), "reach": Turn(0.4, False), "novelty": Turn(1.0, False)},
+    "user": {
+        "explore": Turn(1.5, True),
+        "reach": Turn(0.4, False),
+        "novelty": Turn(2.0, False),
+        "wide": Turn(3.0, False),
+        "taste": Turn(4.0, False),
+        "worth": Turn(2.0, False),
+        "satiety": Turn(4.0, False),
+        "idle": Turn(1.0, False),
+        "fresh": Turn(1.0, False),
+        "unknown": Turn(1.0, False),
+    },
     "content": {
         "ask": Turn(1.0, True),
         "amount": Turn(1.5, True),
@@ -44,17 +55,18 @@ TURNS: dict[str, dict[str, Turn]] = {
         "approval": Turn(0.3, False),
         "share": Turn(1.0, True),
         "promise": Turn(1.0, True),
+        "wide": Turn(3.0, False),
     },
 }
 """Every dial of every role, in the order of an action's numbers."""
 
 
 def turned(xp: Namespace, role: str, action: Array) -> dict[str, Array]:
-    """The dials of a role under an action f32 ``[n]`` in [-1, 1], n the number of its dials; f32 scalars by name."""
+    """The dials of a role under actions f32 ``[..., n]`` in [-1, 1], a number for each dial; f32 ``[...]`` by name."""
     rules = getattr(Dials(), role)
     values: dict[str, Array] = {}
     for i, (name, turn) in enumerate(TURNS[role].items()):
-        default, step = getattr(rules, name), action[i] * turn.span
+        default, step = getattr(rules, name), action[..., i] * turn.span
         values[name] = default * xp.exp(step) if turn.factor else default + step
     return values
 

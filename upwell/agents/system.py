@@ -8,7 +8,7 @@ from upwell.agents.xp import Array, Namespace, sigmoid
 
 
 class SystemDials(NamedTuple):
-    """What a policy may turn; the defaults are the rules. Floats or scalar arrays."""
+    """What a policy may turn; the defaults are the rules. Floats, scalars, or one for each content."""
 
     user: Array = 1.0  # factors on the goal's three weights
     revenue: Array = 1.0
@@ -16,6 +16,7 @@ class SystemDials(NamedTuple):
     approval: Array = 0.7  # requests above this score are granted, while the pool lasts
     share: Array = 1.0  # factor on the impressions that a request is granted
     promise: Array = 1.0  # weight of a content's promise, beside its fit, in the race for heated places
+    wide: Array = 0.0  # logits there for users of whom its tags lie idle
 
 
 def normalise(xp: Namespace, values: Array, among: Array) -> Array:

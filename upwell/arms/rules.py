@@ -1,19 +1,24 @@
 """The three agent populations by rules: the reference arm, and the prior that learning starts from.
 
-One text for two arms: ``rules`` has every dial at its default, ``dialled`` reads its dials from ``view.arm``, so that
-whoever turns them (``world.envs``) compiles nothing anew.
+One text for every arm that turns the rules' dials: ``rules`` leaves all at their defaults, ``dialled`` reads them from
+``view.arm``, so that whoever turns them (``world.envs``) compiles nothing anew, and ``marl`` has networks turn them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from upwell.agents import content, user
+from upwell.agents.content import ContentDials
 from upwell.agents.dials import Dials
 from upwell.agents.parts import Additive, AdditiveChoice, Parts
+from upwell.agents.system import SystemDials
+from upwell.agents.user import Sight, UserDials
 from upwell.agents.xp import hash_uniform
 from upwell.regulator import policy
 from upwell.regulator.tick import Requests
@@ -21,8 +26,14 @@ from upwell.world.arm import Arm, Batch, View, counts, ranker_scores
 from upwell.world.state import IMPRESSIONS, Array
 
 ASK = 501
+WEEK = 7
 
-DialsOf = Callable[[View], Dials]
+
+class Play(NamedTuple):
+    """Who turns the dials: for the requests of a batch, and for contents."""
+
+    users: Callable[[View, Batch], UserDials]  # numbers, or f32 [S, R]
+    contents: Callable[[View], tuple[ContentDials, SystemDials]]  # numbers, or f32 [M]
 
 
 def promise(view: View) -> Array:
@@ -38,59 +49,111 @@ def match(view: View, ids: Array) -> Array:
     return centre @ view.contents.embedding[ids].T
 
 
-def requests(dials_of: DialsOf, view: View) -> Requests:
-    """What contents want heated this tick."""
-    every, goal = jnp.arange(view.age_days.shape[0]), view.config.goal
+def standing(view: View) -> policy.Standing:
+    """What is known of each content, ``[M]``."""
     followers = view.contents.creator_followers[view.contents.creator]
+    return policy.Standing(*counts(view), view.age_days, followers, view.coins)
+
+
+def best_match(view: View) -> Array:
+    """Cosine of each content to the segment it suits best, f32 ``[M]``."""
+    return match(view, jnp.arange(view.age_days.shape[0])).max(0)
+
+
+def requests(play: Play, view: View) -> Requests:
+    """What contents want heated this tick."""
+    goal = view.config.goal
+    ours, theirs = play.contents(view)
     return policy.requests(
         jnp,
-        policy.Standing(*counts(view), view.age_days, followers, view.coins),
-        best_match=match(view, every).max(0),
-        u=hash_uniform(jnp, view.seed, ASK, view.tick_key, every),
+        standing(view),
+        best_match=best_match(view),
+        u=hash_uniform(jnp, view.seed, ASK, view.tick_key, jnp.arange(view.age_days.shape[0])),
         scale=view.scale,
         platform_ctr=view.platform_ctr,
         first_ask=view.config.heating.first_ask,
         weights=(goal.user_satisfaction, goal.platform_revenue, goal.long_term),
-        dials=dials_of(view),
+        dials=Dials(content=ours, system=theirs),
     )
 
 
-def heat(dials_of: DialsOf, view: View, batch: Batch, grants: Array) -> Parts:
+def heat(play: Play, view: View, batch: Batch, grants: Array) -> Parts:
     """Which users each grant wins, f32 ``[S, R, G]``."""
-    dials, impressions = dials_of(view), view.contents.stats[:, IMPRESSIONS]
+    impressions = view.contents.stats[:, IMPRESSIONS]
+    # Dials of contents are looked up for their grants.
+    ours, theirs = jax.tree.map(lambda d: d[grants][:, None, :] if jnp.ndim(d) else d, play.contents(view))
     return policy.heat(
         jnp,
         fit=jnp.einsum("srd,sgd->srg", batch.users.profile, view.contents.embedding[grants]),
         promise=promise(view)[grants][:, None, :],
         known_clicks=(impressions * view.platform_ctr)[grants][:, None, :],
         fit_weight=view.config.ranker.personal,
-        content_dials=dials.content,
-        system_dials=dials.system,
+        content_dials=ours,
+        system_dials=theirs,
+        idle=idle(view, batch, grants),
     )
 
 
-def explore_probability(dials_of: DialsOf, view: View, batch: Batch) -> Array:
-    return user.explore_probability(jnp, batch.users.mind, dials_of(view).user)
+def explore_probability(play: Play, view: View, batch: Batch) -> Array:
+    return user.explore_probability(jnp, batch.users.mind, play.users(view, batch))
 
 
-def explore_parts(dials_of: DialsOf, view: View, batch: Batch) -> Parts:
+def explore_parts(play: Play, view: View, batch: Batch) -> Parts:
     new = (view.age_days < 3)[batch.ids][:, None, :]
     hope = promise(view)[batch.ids][:, None, :]
-    return user.explore_parts(jnp, batch.similarity, hope, new, batch.users.mind, dials_of(view).user)
+    dials = play.users(view, batch)
+    return user.explore_parts(
+        jnp, batch.similarity, hope, new, batch.users.mind, dials, idle=idle(view, batch, batch.ids)
+    )
 
 
-def by_rules(name: str, dials_of: DialsOf) -> Arm:
-    """The three agents under the dials that ``dials_of`` finds."""
+def idle(view: View, batch: Batch, ids: Array) -> Array:
+    """Share of each content's tags that the user engaged none of for a week, f32 ``[S, R, X]`` for ``[S, X]``."""
+    lies_idle = (batch.users.last_valid_day <= (view.day - WEEK).astype(jnp.int16)).astype(jnp.float32)
+    # A product with what tags a content has: gathering three flags for each of so many pairs takes far longer.
+    tags = jax.nn.one_hot(view.contents.tags[ids], lies_idle.shape[-1]).mean(-2)
+    return jnp.einsum("srt,sxt->srx", lies_idle, tags)
+
+
+def sight(view: View, batch: Batch) -> Sight:
+    """What the user agents see of their candidates."""
+    impressions, _, valid, _ = counts(view)
+    of = jnp.stack([
+        content.worth(jnp, valid, impressions, view.platform_ctr),
+        jnp.exp(-view.age_days / 3.0),
+        1.0 / jnp.sqrt(1.0 + impressions * view.platform_ctr),
+    ])[:, batch.ids][:, :, None, :]  # fmt: skip
+    shown = jnp.einsum("srd,scd->src", batch.users.recent, view.contents.embedding[batch.ids])
+    return Sight(
+        taste=batch.similarity,
+        worth=of[0],
+        satiety=jnp.clip(shown, 0.0, 1.0),
+        idle=idle(view, batch, batch.ids),
+        fresh=of[1],
+        unknown=of[2],
+    )
+
+
+def corrected(play: Play, view: View, batch: Batch) -> Parts:
+    """The ranker's order with the user agents' corrections; the ranker's own where nothing may be tried."""
+    allowed = jnp.where(batch.protected, 0.0, view.throttle)
+    return user.corrected(jnp, ranker_scores(view, batch), sight(view, batch), allowed, play.users(view, batch))
+
+
+def by_rules(name: str, play: Play) -> Arm:
+    """The three agents under the dials that ``play`` turns."""
     return Arm(
         name,
-        scores=ranker_scores,
-        requests=partial(requests, dials_of),
+        scores=Additive(partial(corrected, play)),
+        requests=partial(requests, play),
         match=match,
-        heat=Additive(partial(heat, dials_of)),
-        explore=AdditiveChoice(partial(explore_probability, dials_of), partial(explore_parts, dials_of)),
+        heat=Additive(partial(heat, play)),
+        explore=AdditiveChoice(partial(explore_probability, play), partial(explore_parts, play)),
     )
 
 
 RULES = Dials()
-rules = by_rules("rules", lambda view: RULES)
-dialled = by_rules("dialled", lambda view: view.arm)
+rules = by_rules("rules", Play(lambda view, batch: RULES.user, lambda view: (RULES.content, RULES.system)))._replace(
+    scores=ranker_scores  # the rules correct nothing
+)
+dialled = by_rules("dialled", Play(lambda view, batch: view.arm.user, lambda view: (view.arm.content, view.arm.system)))

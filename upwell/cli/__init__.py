@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from upwell.cli import bench, demo, doctor, experiment, init, logs, serve, world
+from upwell.cli import bench, demo, doctor, experiment, init, logs, serve, train, world
 from upwell.errors import UpwellError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ init.register(app)
 world.register(app)
 demo.register(app)
 experiment.register(app)
+train.register(app)
 logs.register(app)
 doctor.register(app)
 serve.register(app)

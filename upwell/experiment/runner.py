@@ -85,7 +85,7 @@ def best_of(
     best: tuple[str, list[metrics.Report]] | None = None
     best_value = -np.inf
     for arm in family:
-        now = jax.tree.map(jnp.copy, state)
+        now = world.under(config, arm, jax.tree.map(jnp.copy, state))
         reports: list[metrics.Report] = []
         for _ in range(days):
             now, report = world.run_day(config, arm, now)

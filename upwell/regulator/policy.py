@@ -77,6 +77,7 @@ def heat(
     fit_weight: Array,
     content_dials: ContentDials,
     system_dials: SystemDials,
+    idle: Array | None = None,
 ) -> Parts:
     """Fit of each user to each grant plus the content's promise, f32 ``[..., R, G]``; -inf behind the fit gate.
 
@@ -84,10 +85,11 @@ def heat(
         fit: cosine of profile to content ``[..., R, G]``.
         promise, known_clicks: of the contents ``[..., 1, G]`` (see ``agents.content``).
         fit_weight: logits a unit of cosine is worth on this platform.
+        content_dials, system_dials: numbers, or of the contents ``[..., 1, G]``.
+        idle: share of its tags that the user engaged none of for a week ``[..., R, G]``; None where not known.
     """
     gate = content.fit_gate(known_clicks, content_dials)
-    return {
-        "fit": fit_weight * fit,
-        "promise": system_dials.promise * promise,
-        "gate": xp.where(fit >= gate, 0.0, -xp.inf),
-    }
+    parts = {"fit": fit_weight * fit, "promise": system_dials.promise * promise}
+    if idle is not None:
+        parts["wide"] = system_dials.wide * idle
+    return parts | {"gate": xp.where(fit >= gate, 0.0, -xp.inf)}

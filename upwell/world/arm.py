@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
 
 from upwell.regulator import slate
 from upwell.regulator.ledger import COIN
@@ -11,6 +15,8 @@ from upwell.regulator.tick import Requests
 from upwell.world.config import WorldConfig
 from upwell.world.ranker import with_trials
 from upwell.world.state import CLICKS, HEATED, IMPRESSIONS, VALID, Array, Contents, Users, WorldState
+
+T = TypeVar("T")
 
 
 class View(NamedTuple):
@@ -26,6 +32,9 @@ class View(NamedTuple):
     contents: Contents  # [M]
     coins: Array  # f32 [M], each content's own budget
     outstanding: Array  # i32 [M]
+    throttle: Array  # in [0, 1], what the click rate lost to the holdout leaves of exploration
+    load: Array  # this hour's heated share over the cap
+    pool_left: Array  # share of the day's pool
     arm: Any
 
     @property
@@ -35,10 +44,13 @@ class View(NamedTuple):
 
 def view_of(config: WorldConfig, state: WorldState, tick_key: Array) -> View:
     """What an arm sees of ``state``."""
-    books = state.regulator.ledger
+    regulator, books = state.regulator, state.regulator.ledger
+    heated = regulator.hour_heated / jnp.maximum(regulator.hour_impressions, 1.0)
+    pool = config.heating.pool * 500.0 * state.scale * config.sizes.contents
     return View(
         config, state.seed, tick_key, state.day, state.scale, state.platform_ctr, state.users, state.contents,
-        books.budget / COIN, books.outstanding, state.arm,
+        books.budget / COIN, books.outstanding, regulator.throttle, heated / config.heating.cap,
+        books.pool / jnp.maximum(pool, 1.0), state.arm,
     )  # fmt: skip
 
 
@@ -52,6 +64,7 @@ class Batch(NamedTuple):
     bias: Array  # f32 [S, C], the ranker's own logits that hang on the content alone
     blocked: Array  # bool [S, R, C], shown to this user within the no-repeat window
     tried: Array  # bool [S, C], tried out by the ranker at this tick
+    protected: Array  # bool [S, R], nothing may be tried on them: the new, and the holdout
 
 
 Scores = Callable[[View, Batch], Array]
@@ -67,8 +80,26 @@ class Elsewhere(NamedTuple):
     tell: Callable[..., None]  # of (view, moment, slate, outcome)
 
 
+class Lesson(NamedTuple):
+    """What a platform's log says of a batch's slates, ``[S, R, K]`` unless shaped: nothing of the truth behind it."""
+
+    present: Array  # bool [S, R], whether there was a request at all
+    ids: Array  # i32
+    kind: Array  # i32, slate.ORGANIC, EXPLORED or HEATED
+    clicked: Array  # bool; false, as all that follows, where there was no request
+    valid: Array  # bool
+    shared: Array  # bool
+    dwell_s: Array
+    value: Array  # yuan
+
+
 class Arm(NamedTuple):
-    """Pure functions of (view, …). None leaves that part of the game alone."""
+    """Pure functions of (view, …). None leaves that part of the game alone.
+
+    What an arm remembers is its own pytree, ``view.arm``: made by ``begin``, anew each morning by ``morning`` and after
+    each batch by ``learn``. ``tuned`` are its tunables, floats in a NamedTuple, which ``begin`` puts into it: read from
+    there, other values compile nothing anew.
+    """
 
     name: str
     scores: Scores  # logits [S, R, C] of the organic order
@@ -78,7 +109,10 @@ class Arm(NamedTuple):
     explore: Callable[[View, Batch], tuple[Array, Array]] | None = None  # probability [S, R], logits [S, R, C]
     bias: Callable[[View], Array] | None = None  # f32 [M], replaces the ranker's own in ``Batch.bias``
     retrieval: Callable[[View], Array] | None = None  # f32 [S, M], replaces the ranker's own retrieval
-    morning: Callable[[View], Any] | None = None  # the arm's own pytree, made anew each morning: ``view.arm``
+    morning: Callable[[View], Any] | None = None  # the arm's own pytree, made anew each morning
+    begin: Callable[[WorldConfig, Any], Any] | None = None  # that pytree before the first morning, from ``tuned``
+    learn: Callable[[View, Batch, Lesson], Any] | None = None  # that pytree after a batch and what came of it
+    tuned: Any = None  # for ``begin``
     elsewhere: Elsewhere | None = None  # slates are decided outside this program
 
 
@@ -97,3 +131,13 @@ def counts(view: View) -> tuple[Array, Array, Array, Array]:
     """Impressions, clicks, valid views and heated impressions of each content, f32 ``[M]``."""
     stats = view.contents.stats
     return stats[:, IMPRESSIONS], stats[:, CLICKS], stats[:, VALID], stats[:, HEATED]
+
+
+def worked_out(now: Array, make: Callable[[], T]) -> T:
+    """What ``make`` gives, worked out once and kept in memory; ``now`` must be true, and traced.
+
+    XLA on the CPU drops optimization barriers before it fuses, and then works out the noise ``[S, C]`` anew for each
+    of ``R`` requests, and an outcome for each that reads it. The border of a branch holds.
+    """
+    nothing = jax.eval_shape(make)
+    return lax.cond(now, make, lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), nothing))

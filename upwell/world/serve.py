@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax import lax
 
 from upwell.agents import mind, user
 from upwell.agents.xp import hash_uniform, quantise
 from upwell.regulator import guards, ledger, slate
 from upwell.regulator.assignment import assign
 from upwell.world import catalogue, measure, ranker
-from upwell.world.arm import Arm, Batch, View, view_of
+from upwell.world.arm import Arm, Batch, Lesson, View, view_of, worked_out
 from upwell.world.config import WorldConfig
 from upwell.world.heating import match_grants, seen, slow_tick
 from upwell.world.response import Outcome, Traits, openness, respond, satisfaction_after, traits
 from upwell.world.state import Array, Users, WorldState
 
-T = TypeVar("T")
 WHETHER, WHICH = 601, 602
 MIND = mind.MindRules()
 HOLDOUT_SALT = 7_001
@@ -108,16 +104,6 @@ class Told(NamedTuple):
     picked: slate.Slate
 
 
-def worked_out(now: Array, make: Callable[[], T]) -> T:
-    """What ``make`` gives, worked out once and kept in memory; ``now`` must be true, and traced.
-
-    XLA on the CPU drops optimization barriers before it fuses, and then works out the noise ``[S, C]`` anew for each
-    of ``R`` requests, and an outcome for each that reads it. The border of a branch holds.
-    """
-    nothing = jax.eval_shape(make)
-    return lax.cond(now, make, lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), nothing))
-
-
 def rows(users: Users, index: Array) -> Users:
     """The users of a batch ``[S, R]``; their bitmaps stay where they are."""
     cells = jnp.arange(index.shape[0])[:, None]
@@ -153,12 +139,12 @@ def serve(
     users = users._replace(mind=recovered)
     similarity = jnp.einsum("srd,sdc->src", users.profile, offer.vectors)
     blocked = seen(state.users, moment.place, ids)
-    batch = Batch(users, moment.place, ids, similarity, record, blocked, tried)
     user_id = jnp.arange(ids.shape[0])[:, None] * state.users.satisfaction.shape[1] + moment.place
     held_out = assign(jnp, user_id, HOLDOUT_SALT) < config.heating.holdout
     protected = ~guards.may_explore(state.day, users.created_day, config.heating.protection_days, held_out)
+    batch = Batch(users, moment.place, ids, similarity, record, blocked, tried, protected)
 
-    question = ask(config, arm, state, view, batch, moment, user_id, held_out, protected)
+    question = ask(config, arm, state, view, batch, moment, user_id, held_out)
     if arm.elsewhere is None:
         picked = slate.build(jnp, size=config.sizes.slate, **question._asdict())
     else:
@@ -167,6 +153,8 @@ def serve(
     out = worked_out(state.day >= 0, lambda: react(config, state, users, shows, shown, user_id))
     if arm.elsewhere is not None:
         arm.elsewhere.tell(view, moment, picked, out)
+    if arm.learn is not None:
+        state = state._replace(arm=arm.learn(view, batch, lesson(moment, picked, out)))
     state, summed = remember(config, state, users, shown, out, moment)
 
     # The ledger learns what was delivered; the guards learn what it did to click rates.
@@ -216,7 +204,6 @@ def ask(
     moment: Moment,
     user_id: Array,
     held_out: Array,
-    protected: Array,
 ) -> slate.Question:
     """What slates are decided from: organic order, heated places within the cap, explored places where allowed."""
     sizes, ids, regulator = config.sizes, batch.ids, state.regulator
@@ -231,7 +218,7 @@ def ask(
         slots = guards.within_window(jnp, wanted, left)
     if arm.explore is not None:
         probability, logits = arm.explore(view, batch)
-        probability = jnp.where(protected | ~moment.present, 0.0, probability * regulator.throttle)
+        probability = jnp.where(batch.protected | ~moment.present, 0.0, probability * regulator.throttle)
         places = len(slate.explored_places(sizes.slate))
         u = hash_uniform(jnp, state.seed, WHETHER, moment.key, user_id[..., None], jnp.arange(places))
         u_which = hash_uniform(jnp, u[..., None] * 2.0**24, WHICH, ids[:, None, None, :])
@@ -289,6 +276,13 @@ def react(config: WorldConfig, state: WorldState, users: Users, shows: Array, sh
         shared=out.shared & here,
         value=out.value * here,
     )
+
+
+def lesson(moment: Moment, picked: slate.Slate, out: Outcome) -> Lesson:
+    """What a platform sees of the outcomes: not the rates that chance drew from."""
+    return Lesson(
+        moment.present, picked.ids, picked.kind, out.clicked, out.valid, out.shared, out.dwell_s, out.value
+    )  # fmt: skip
 
 
 def remember(

@@ -55,6 +55,21 @@ def reset(config: WorldConfig, seed: int) -> WorldState:
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
 
 
+def under(config: WorldConfig, arm: Arm, state: WorldState, tuned: Any = None) -> WorldState:
+    """The platform as ``arm`` takes it over: with the arm's own pytree before its first morning.
+
+    ``start_day`` does it where it was not done; done before, the first day needs no program of its own.
+
+    Args:
+        tuned: values in place of the arm's own ``tuned``.
+    """
+    if arm.begin is None:
+        return state
+    own = arm.begin(config, jax.tree.map(jnp.float32, arm.tuned if tuned is None else tuned))
+    # Each leaf its own buffer, as above, and of a fixed type, so that no second day compiles anew.
+    return state._replace(arm=jax.tree.map(lambda leaf: jnp.array(leaf, dtype=leaf.dtype, copy=True), own))
+
+
 class Day(NamedTuple):
     """A day under way: what a tick hands to the next."""
 
@@ -78,6 +93,8 @@ def today(config: WorldConfig, day: Array) -> WorldConfig:
 
 def start_day(config: WorldConfig, arm: Arm, state: WorldState) -> Day:
     """Morning: contents die and are born, budgets and the pool are filled, today's users queue up."""
+    if state.arm is None:
+        state = under(config, arm, state)
     sizes, seed, day = config.sizes, state.seed, state.day
     before = state.contents.generation
     contents = catalogue.start_of_day(config, seed, day, state.scale, state.tag_vectors, state.contents)

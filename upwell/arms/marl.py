@@ -1,0 +1,79 @@
+"""The learned regulator: user, content and system agents whose networks turn the rules' dials by what each sees.
+
+A network that puts out 0 plays by the rules, so that learning starts from them. ``learn.mappo`` trains the networks;
+the shipped ones are ``policies/marl.npz``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from upwell.agents import observe
+from upwell.agents.content import ContentDials
+from upwell.agents.network import Policy, dials, load_policy
+from upwell.agents.system import SystemDials
+from upwell.agents.user import UserDials
+from upwell.arms.rules import Play, best_match, by_rules, standing
+from upwell.world.arm import Batch, View
+from upwell.world.config import WorldConfig
+from upwell.world.state import Array, Users
+
+WEEK = 7
+
+PolicyOf = Callable[[View], Policy]
+
+
+def platform(view: View) -> observe.Platform:
+    """What all agents see alike."""
+    goal = view.config.goal
+    weights = goal.user_satisfaction, goal.platform_revenue, goal.long_term
+    return observe.Platform(view.scale, view.platform_ctr, view.throttle, view.load, view.pool_left, weights)
+
+
+def users_see(view: View, users: Users) -> Array:
+    """What each user agent sees, f32 ``[S, R, n]`` for users ``[S, R]``."""
+    tags = (users.last_valid_day > (view.day - WEEK).astype(jnp.int16)).sum(-1)
+    return observe.of_user(
+        jnp, users.mind, users.expected, tags, users.profile, users.recent, view.day - users.created_day, platform(view)
+    )
+
+
+def contents_see(view: View) -> Array:
+    """What each content agent sees, and the system agent of it, f32 ``[M, n]``."""
+    known = standing(view)
+    return observe.of_content(
+        jnp, known.impressions, known.clicks, known.valid, known.heated, known.age_days, known.followers, known.coins,
+        view.config.heating.budget, best_match(view), platform(view),
+    )  # fmt: skip
+
+
+def by_policy(policy_of: PolicyOf) -> Play:
+    """Dials turned by the networks that ``policy_of`` finds."""
+
+    def users(view: View, batch: Batch) -> UserDials:
+        return UserDials(**dials(jnp, "user", policy_of(view).user, users_see(view, batch.users)))
+
+    def contents(view: View) -> tuple[ContentDials, SystemDials]:
+        policy, seen = policy_of(view), contents_see(view)
+        return (
+            ContentDials(**dials(jnp, "content", policy.content, seen)),
+            SystemDials(**dials(jnp, "system", policy.system, seen)),
+        )
+
+    return Play(users, contents)
+
+
+def shipped() -> Policy:
+    """The networks that ship with the package."""
+    return load_policy(Path(__file__).parent.parent / "policies" / "marl.npz")
+
+
+def begin(config: WorldConfig, policy: Policy | None) -> Policy:
+    """The arm's pytree is its networks: those given, else the shipped ones. Others compile nothing anew."""
+    return shipped() if policy is None else policy
+
+
+marl = by_rules("marl", by_policy(lambda view: view.arm))._replace(begin=begin)

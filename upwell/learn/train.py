@@ -1,0 +1,222 @@
+"""Training as a run in a folder: worlds of the family, episode after episode, a curve, checkpoints, the best policy.
+
+Everything that an iteration does follows from the run's seed and the iteration's number, and the learner is saved with
+its number: a run that was killed goes on as if it had not been, bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+
+from upwell import __version__
+from upwell.agents import arrays
+from upwell.agents.kept import leaves, put_back
+from upwell.agents.network import Policy, save_policy
+from upwell.arms.marl import marl
+from upwell.errors import BadRequest
+from upwell.experiment import metrics
+from upwell.learn import family, game, mappo
+from upwell.world import world
+from upwell.world.arm import RAW, Arm
+from upwell.world.config import WorldConfig, to_toml
+from upwell.world.state import WorldState
+
+VERSION = 1
+"""Of a checkpoint's layout."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run is made of; kept in its folder, so that it goes on with the same."""
+
+    algorithm: str
+    seed: int
+    users: int
+    contents: int
+    worlds: int = 6  # of the family, beside the given one
+    burn_in: int = 35  # days
+    episode_days: int = 8
+    judged_days: int = 10  # of each look at how good the policy is
+    judged_every: int = 20  # iterations
+    judged_seeds: int = 2
+    rates: mappo.Rates = mappo.Rates()
+
+
+class Point(msgspec.Struct):
+    """A line of the curve: what a look at the policy came to, means over the seeds that it is judged on."""
+
+    iteration: int
+    seconds: float  # of training so far, looks not counted
+    requests: int  # of users so far: steps of user agents
+    objective: float
+    rules: float  # the rules' objective on the same platforms
+    metrics: dict[str, float]
+    learning: dict[str, dict[str, float]]  # by role: surrogate, value_error, entropy, moved
+    gain: dict[str, float]  # by role, of an agent a step
+
+
+class Platform(NamedTuple):
+    """A burnt-in platform and its world."""
+
+    config: WorldConfig
+    state: WorldState
+
+
+class Judge(NamedTuple):
+    """Platforms that a policy is judged on, never trained on, and what raw ranking and the rules came to there."""
+
+    platforms: list[Platform]
+    raw: list[dict[str, float]]
+    rules: float
+
+
+def lived(platform: Platform, arm: Arm, own: Any, days: int) -> dict[str, float]:
+    """Metrics of some days under an arm with its own pytree ``own``."""
+    state = jax.tree.map(jnp.copy, platform.state)._replace(arm=jax.tree.map(jnp.copy, own))
+    reports: list[metrics.Report] = []
+    for _ in range(days):
+        state, report = world.run_day(platform.config, arm, state)
+        reports.append(world.to_host(report))
+    return metrics.over(platform.config, reports)
+
+
+def judged(judge: Judge, policy: Policy, days: int) -> tuple[float, dict[str, float]]:
+    """Mean objective, and mean metrics, of the policy without noise."""
+    found = [lived(platform, marl, policy, days) for platform in judge.platforms]
+    values = [
+        metrics.objective(platform.config, each, raw)
+        for platform, each, raw in zip(judge.platforms, found, judge.raw, strict=True)
+    ]
+    return float(np.mean(values)), {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+
+
+def platforms(out: Path, config: WorldConfig, settings: Settings, step: Callable[[], None]) -> list[Platform]:
+    """The worlds trained on, burnt in, or read back from the run's folder: the given one and some of its family."""
+    made: list[Platform] = []
+    for number in range(settings.worlds + 1):
+        one = family.relative(config, number and settings.seed * 1_000 + number)
+        seed = 10_000 + settings.seed * 100 + number
+        made.append(Platform(one, burnt(out / f"world-{number}.npz", one, seed, settings, step)))
+    return made
+
+
+def burnt(path: Path, config: WorldConfig, seed: int, settings: Settings, step: Callable[[], None]) -> WorldState:
+    """A burnt-in platform, from its file where there is one."""
+    like = jax.eval_shape(lambda: world.reset(config, seed))
+    if path.exists():
+        found, about = arrays.load(path, "platform", VERSION)
+        if about["world"] != to_toml(config):
+            raise BadRequest(f"{path}: made with another world; give another --out")
+        return put_back(path, found, like)
+    state = world.burnt_in(config, seed, settings.burn_in, step)
+    arrays.save(path, "platform", VERSION, leaves(state), {"world": to_toml(config)})
+    return state
+
+
+def judge_of(out: Path, config: WorldConfig, settings: Settings, policy: Policy, step: Callable[[], None]) -> Judge:
+    """Platforms of the given world, with seeds that no training and no experiment has."""
+    seeds = [20_000 + settings.seed * 100 + i for i in range(settings.judged_seeds)]
+    found = [Platform(config, burnt(out / f"judge-{i}.npz", config, s, settings, step)) for i, s in enumerate(seeds)]
+    raw = [lived(platform, RAW, None, settings.judged_days) for platform in found]
+    judge = Judge(found, raw, 0.0)
+    return judge._replace(rules=judged(judge, jax.tree.map(jnp.zeros_like, policy), settings.judged_days)[0])
+
+
+def goal_of(settings: Settings, config: WorldConfig, iteration: int) -> WorldConfig:
+    """Every other episode has the world's own goal, the others one drawn over the simplex."""
+    if iteration % 2 == 0:
+        return config
+    return family.under(config, family.weights(settings.seed * 1_000_003 + iteration))
+
+
+class State(NamedTuple):
+    """What a checkpoint holds."""
+
+    learner: mappo.Learner
+    iteration: Any  # i32
+    seconds: Any  # f64
+    requests: Any  # i64
+    best: Any  # f64, objective of the best policy so far
+
+
+def run(
+    config: WorldConfig, settings: Settings, out: Path, minutes: float, step: Callable[[], None]
+) -> Iterator[Point]:
+    """Train until the run's own time is ``minutes`` in all; yields each look at the policy."""
+    rates = settings.rates
+    first = mappo.first_learner(settings.seed, rates)
+    state = State(first, np.int32(0), np.float64(0), np.int64(0), np.float64(-np.inf))
+    kept = out / "checkpoint.npz"
+    if kept.exists():
+        found, _ = arrays.load(kept, "training", VERSION)
+        state = put_back(kept, found, state)
+    curve = out / "curve.jsonl"
+    cut_after(curve, int(state.iteration))
+    trained_on = platforms(out, config, settings, step)
+    judge = judge_of(out, config, settings, state.learner.policy, step)
+    report: dict[str, Any] = {}
+    gain = dict.fromkeys(game.ROLES, 0.0)
+    while float(state.seconds) < 60.0 * minutes:
+        began, number = time.perf_counter(), int(state.iteration)
+        platform = trained_on[number % len(trained_on)]
+        goal = goal_of(settings, platform.config, number)
+        learner, seed = state.learner, settings.seed * 1_000_000 + number
+        played, requests = game.episode(
+            goal, learner.policy, learner.log_std, platform.state, settings.episode_days, seed
+        )
+        learner, report = mappo.update(learner, played, rates, jax.random.key(seed))
+        jax.block_until_ready(learner.policy)
+        gain = {role: mean_gain(steps) for role, steps in played.items()}
+        state = state._replace(
+            learner=learner,
+            iteration=np.int32(number + 1),
+            seconds=state.seconds + np.float64(time.perf_counter() - began),
+            requests=state.requests + np.int64(requests),
+        )
+        step()
+        if (number + 1) % settings.judged_every == 0:
+            value, measured = judged(judge, learner.policy, settings.judged_days)
+            if value > float(state.best):
+                state = state._replace(best=np.float64(value))
+                save_policy(out / "policy.npz", learner.policy, about(config, settings, number + 1, value))
+            learning = {role: {k: float(v) for k, v in of.items()} for role, of in report.items()}
+            point = Point(
+                number + 1, float(state.seconds), int(state.requests), value, judge.rules, measured, learning, gain
+            )
+            with curve.open("ab") as file:
+                file.write(msgspec.json.encode(point) + b"\n")
+            arrays.save(kept, "training", VERSION, leaves(state), {"upwell": __version__})
+            yield point
+
+
+def mean_gain(steps: game.Steps) -> float:
+    return float((steps.gain * steps.acted).sum() / max(steps.acted.sum(), 1))
+
+
+def about(config: WorldConfig, settings: Settings, iteration: int, objective: float) -> dict[str, Any]:
+    """What a policy file says of its training."""
+    return {
+        "upwell": __version__, "world": config.name, "settings": msgspec.to_builtins(settings),
+        "iteration": iteration, "objective": objective,
+    }  # fmt: skip
+
+
+def points(path: Path) -> list[Point]:
+    """The curve so far."""
+    if not path.exists():
+        return []
+    return [msgspec.json.decode(line, type=Point) for line in path.read_bytes().splitlines()]
+
+
+def cut_after(path: Path, iteration: int) -> None:
+    """Drop what a killed run wrote of the curve after its last checkpoint."""
+    kept = [point for point in points(path) if point.iteration <= iteration]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(msgspec.json.encode(point) + b"\n" for point in kept))
