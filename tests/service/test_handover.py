@@ -1,15 +1,17 @@
-"""A partition goes from one worker to another and comes back."""
+"""Where a worker goes on: after another had its partition, and after a store that was away."""
 
 from __future__ import annotations
 
 import asyncio
 
+import pytest
 from several import Several
 
 from upwell.model import Candidate, Request
 from upwell.service import records
 from upwell.service.worker import GROUP, Worker
-from upwell.state import open_store
+from upwell.state import StoreDown, open_store
+from upwell.state.memory import MemoryStore, Space
 
 
 def test_what_another_worker_folded_meanwhile_is_not_written_over(tmp_path):
@@ -44,5 +46,50 @@ def test_what_another_worker_folded_meanwhile_is_not_written_over(tmp_path):
         all_of.worker = first
         all_of.fold()
         assert requests() == 3
+
+    asyncio.run(run())
+
+
+class Weak(MemoryStore):
+    """A store that can be taken away."""
+
+    down = False
+
+    def offsets(self):
+        if self.down:
+            raise StoreDown("taken away")
+        return super().offsets()
+
+    def write(self, batch):
+        if self.down:
+            raise StoreDown("taken away")
+        super().write(batch)
+
+
+def test_a_worker_that_cannot_look_where_the_store_is_passes_nothing_over(tmp_path):
+    """Regression: it went on where it had read to, and what it had not saved of a new partition was lost."""
+
+    async def run():
+        all_of = Several(tmp_path)
+        all_of.contents("a")
+        node = await all_of.server()
+        all_of.worker.consumer.close()
+        store = Weak(Space())
+        worker = all_of.worker = Worker(all_of.settings, store, all_of.log(), all_of.clock)
+
+        async def show() -> None:
+            await node.recommend(Request(user_id="u", candidates=(Candidate(id="a", score=1.0),), size=1))
+
+        all_of.fold()  # it knows where to begin: nothing of this partition is saved
+        await show()
+        store.down = True
+        with pytest.raises(StoreDown):
+            all_of.fold()
+        worker.reread()
+        store.down = False
+        await show()
+        all_of.fold()
+        (body,) = store.get("user", ["u"])
+        assert int(records.read_user(body)["requests"]) == 2
 
     asyncio.run(run())

@@ -50,7 +50,7 @@ class Worker:
         self.regulator = Regulator(settings, self.live, store, self.live.server)
         self.allowances = Allowances()
         self.watcher = store.watch(["content"])
-        self._handed_over = False
+        self._reread = False
         self.consumer = events.consumer(GROUP, self._stored)
         self._next_tick_s = 0.0
         self._next_fold_s = 0.0
@@ -63,7 +63,7 @@ class Worker:
         stored = self.store.offsets()
         at = {p: stored.get(p, 0) for p in partitions}
         # Another worker had it meanwhile: users in memory are not what the store has of them any more.
-        self._handed_over |= any(self.live.offsets.get(p, offset) != offset for p, offset in at.items())
+        self._reread |= any(self.live.offsets.get(p, offset) != offset for p, offset in at.items())
         self.live.saved |= at
         return at
 
@@ -112,7 +112,7 @@ class Worker:
         self._next_fold_s = time.monotonic() + GATHER_S
         self._follow()
         polled = self._poll()
-        if self._handed_over:
+        if self._reread:
             self.reread()
             return
         entries = self.order.take(polled, self.consumer.lag)
@@ -182,7 +182,7 @@ class Worker:
     def reread(self) -> None:
         """Forget all that is not in the store, and go on from where it is."""
         self.order.forget()
-        self._handed_over = False
+        self._reread = False
         fresh = Live(self.settings, self.live.server, trails=True)
         fresh.contents = self.live.contents
         fresh.contents.unsaved[:] = 0
@@ -195,7 +195,7 @@ class Worker:
             for partition, offset in self._stored(self.consumer.assigned()).items():
                 self.consumer.seek(partition, offset)
         except StoreDown:
-            log.debug("still down")
+            self._reread = True  # or it would go on where the consumer is, and pass over what is not in the store
         fresh.offsets = dict(fresh.saved)
 
     def _follow(self) -> None:
