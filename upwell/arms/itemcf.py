@@ -10,6 +10,7 @@ columns with a standard error below 1/sqrt(DIMS) (Johnson & Lindenstrauss 1984; 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -17,21 +18,35 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 
 from upwell.agents.xp import hash_uniform
+from upwell.arms import features
+from upwell.arms.tuning import Range
 from upwell.regulator.tick import Requests
 from upwell.world import ranker
 from upwell.world.arm import Arm, Batch, View, ranker_scores
+from upwell.world.config import WorldConfig
 from upwell.world.state import HISTORY, Array, Contents
 
 SIGNS, TURN, RATING, SEGMENT, PUSH = 521, 522, 523, 524, 525
 DIMS = 64
-NEW_DAYS = 3
 EDITORS_ERROR = 1.0
 """Standard deviation, in log quality, of an editor's rating of a content: that of quality itself is 1 to 2."""
+
+
+class Tuned(NamedTuple):
+    """Tunables; the defaults are the best found."""
+
+    fit: float = 1.0  # factor on the ranker's weight of similarity, here to the history
+    record: float = 1.0  # factor on its logits of popularity and click rate
+    variety: float = 0.0  # logits that a content loses at full similarity to what the user was lately shown
+
+
+RANGES = {"fit": Range(0.2, 2.0, log=True), "record": Range(0.2, 2.0, log=True), "variety": Range(0.0, 16.0)}
 
 
 class Model(NamedTuple):
     """Made anew each morning, as such models are in practice."""
 
+    tuned: Tuned
     sketch: Array  # f32 [M, DIMS], unit length, or 0 for a content that nobody viewed
     centre: Array  # f32 [S, DIMS], mean of a segment's users
     popularity: Array  # f32 [M], the platform's own logits of popularity and click rate
@@ -74,22 +89,34 @@ def tastes(contents: Contents, sketch: Array, history: Array) -> Array:
     return unit((sketch[place] * alive[..., None]).sum(-2))
 
 
+def begin(config: WorldConfig, tuned: Tuned) -> Model:
+    """Before the first morning."""
+    sizes = config.sizes
+    none = jnp.zeros((sizes.contents, DIMS))
+    return Model(tuned, none, jnp.zeros((sizes.cells, DIMS)), none[:, 0])
+
+
 def morning(view: View) -> Model:
     sketch = sketches(view.seed, view.contents, view.users.history)
     # Segment by segment: the sketches of all histories at once would be HISTORY times as large as those of users.
     centre = jax.lax.map(lambda history: tastes(view.contents, sketch, history).mean(0), view.users.history)
-    return Model(sketch, centre, ranker.popularity(view.config, view.scale, view.platform_ctr, view.day, view.contents))
+    record = ranker.popularity(view.config, view.scale, view.platform_ctr, view.day, view.contents)
+    return Model(view.arm.tuned, sketch, centre, record)
 
 
 def scores(view: View, batch: Batch) -> Array:
     """The platform's own order, with similarity to the user's history in place of the ranker's picture of the user."""
-    taste = tastes(view.contents, view.arm.sketch, batch.users.history)
-    return ranker_scores(view, batch._replace(similarity=jnp.einsum("srd,scd->src", taste, view.arm.sketch[batch.ids])))
+    taste, tuned = tastes(view.contents, view.arm.sketch, batch.users.history), view.arm.tuned
+    similarity = jnp.einsum("srd,scd->src", taste, view.arm.sketch[batch.ids])
+    own = ranker_scores(view, batch._replace(similarity=tuned.fit * similarity, bias=tuned.record * batch.bias))
+    return own - tuned.variety * features.satiety(view, batch.users, batch.ids)
 
 
 def retrieval(view: View) -> Array:
-    weight = view.config.ranker.feedback
-    return weight * (view.config.ranker.personal * view.arm.centre @ view.arm.sketch.T + view.arm.popularity)
+    tuned, config = view.arm.tuned, view.config.ranker
+    fit = config.personal * view.arm.centre @ view.arm.sketch.T
+    wide = config.feedback * (tuned.fit * fit + tuned.record * view.arm.popularity)
+    return wide - tuned.variety * features.segment_satiety(view)
 
 
 def match(view: View, ids: Array) -> Array:
@@ -104,16 +131,9 @@ def heat(view: View, batch: Batch, grants: Array) -> Array:
     return jnp.broadcast_to(lot[:, None, :], (*batch.place.shape, grants.shape[1]))
 
 
-def by_hand(wanted: Callable[[View], tuple[Array, Array]]) -> Callable[[View], Requests]:
+def by_hand(wanted: Callable[[View], tuple[Array, Array]], view: View) -> Requests:
     """Manual heating: each content ``wanted`` (bool, rank in [0, 1]) is pushed by one size, while it is new."""
-
-    def requests(view: View) -> Requests:
-        chosen, rank = wanted(view)
-        new = view.age_days < NEW_DAYS
-        size = jnp.ceil(view.config.heating.first_ask * view.scale).astype(jnp.int32)
-        return Requests(jnp.where(new & chosen, size, 0), rank, ~new)
-
-    return requests
+    return features.ask_once(view, *wanted(view))
 
 
 def everyone(view: View) -> tuple[Array, Array]:
@@ -140,8 +160,9 @@ def picks(view: View) -> tuple[Array, Array]:
 
 def member(name: str, wanted: Callable[[View], tuple[Array, Array]]) -> Arm:
     return Arm(
-        name, scores=scores, requests=by_hand(wanted), match=match, heat=heat, retrieval=retrieval, morning=morning
-    )
+        name, scores=scores, requests=partial(by_hand, wanted), match=match, heat=heat, retrieval=retrieval,
+        morning=morning, begin=begin, tuned=Tuned(),
+    )  # fmt: skip
 
 
 FAMILY = (member("itemcf:uniform", everyone), member("itemcf:picks", picks))

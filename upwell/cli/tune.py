@@ -1,0 +1,61 @@
+"""``upwell tune``: a random search over what may be tuned of an arm, the same for every arm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from upwell.cli.common import Json, Overrides, WorldFile, build_world, emit, number, progress, table
+from upwell.errors import BadRequest
+
+
+def tune(
+    arms: Annotated[str, typer.Argument(help="arms to tune, comma-separated")],
+    trials: Annotated[int, typer.Option(help="settings tried of each arm", min=1)] = 12,
+    seeds: Annotated[str, typer.Option(help="development seeds, comma-separated; from 100 on")] = "100,101,102",
+    users: Annotated[int | None, typer.Option(help="users of the world; default: the protocol's", min=8)] = None,
+    contents: Annotated[int | None, typer.Option(help="live contents; default: the protocol's", min=10)] = None,
+    days: Annotated[int | None, typer.Option(help="days judged; default: the protocol's", min=8)] = None,
+    burn_in: Annotated[
+        int | None, typer.Option(help="days under raw ranking before; default: the protocol's", min=0)
+    ] = None,
+    world: WorldFile = None,
+    set: Overrides = None,
+    out: Annotated[Path, typer.Option(help="folder of the trials; those found there are not run again")] = Path(
+        "out/tune"
+    ),
+    json: Json = False,
+) -> None:
+    """Try settings of each arm's declared tunables; the best by mean objective over the seeds is printed."""
+    from upwell.arms.registry import space
+    from upwell.experiment import tuning
+    from upwell.experiment.protocol import fixed
+    from upwell.experiment.runner import Plan
+
+    names = [name for name in dict.fromkeys(arms.split(",")) if name]
+    for name in names:
+        space(name)
+    try:
+        drawn = tuple(int(seed) for seed in seeds.split(","))
+    except ValueError:
+        raise BadRequest(f"--seeds {seeds}: give whole numbers, such as 100,101,102") from None
+    tuning.check(drawn)
+    protocol = fixed()
+    contents = contents or protocol.contents
+    # Creators follow the contents, as many of each one's as in the full world.
+    sizes = [f"sizes.creators={max(contents // 10, 1)}"]
+    config = build_world(world, [*sizes, *(set or [])], users or protocol.users, contents)
+    length = protocol.burn_in if burn_in is None else burn_in
+    plan = Plan(config, tuple(names), drawn, days or protocol.days, length)
+    with progress("days", tuning.days_left(plan, trials, out)) as step:
+        result = tuning.run(plan, trials, out, step)
+    emit({"arms": result}, json, lambda: show(result))
+
+
+def show(result: dict[str, Any]) -> None:
+    for name, best in result.items():
+        rows = [[key, number(value)] for key, value in best["values"].items()]
+        rows += [["objective", f"{best['objective']:.4f}"], ["gain over raw", f"{best['gain']:+.4f}"]]
+        table(f"{name}: best of {len(best['trials'])} (trial {best['trial']})", ["tunable", "value"], rows)
