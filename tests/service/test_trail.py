@@ -136,6 +136,20 @@ def test_a_click_told_twice_is_as_old_as_the_first_that_tells_of_it():
     assert results[0] == results[1]
 
 
+def test_who_is_first_seen_by_a_click_elsewhere_is_as_old_as_the_first_of_it():
+    """Regression: of two clicks on the same content the later one came in first, and the user began with it."""
+    store, _ = two_slates()
+    first, second = (
+        told(n, Interaction(event_id=f"x{n}", content_id="c3", user_id="u", ts=NOW + n, clicked=True), NOW + n)
+        for n in (5, 9)
+    )
+    for arrival in ([first, second], [second, first]):
+        live = folding(store)
+        for one in arrival:
+            apply.fold(store, live, [one])
+        assert live.users.record[live.users.rows.at["u"]]["created_ms"] == NOW + 5
+
+
 def test_a_click_is_never_older_than_its_slate():
     """Logged by a server whose clock is behind."""
     store, (first, click, second) = two_slates()

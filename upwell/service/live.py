@@ -269,8 +269,10 @@ class Live:
         shown = self.slates.get(decision)
         if shown is not None:
             at_ms = max(at_ms, shown.ts)  # logged by another server, whose clock may be behind
+        kind = steps.ELSEWHERE if event.decision_id is None else steps.CLICK
+        click = Step(at_ms, kind, decision, event.content_id, event.ts if shown is None else shown.ts)
         if self.trails is not None and is_click(event):
-            self.trails.sooner(event.user_id, decision, event.content_id, at_ms)
+            self.trails.sooner(event.user_id, click)
         if event.event_id in outcome.events:
             return False
         outcome.events.add(event.event_id)
@@ -279,9 +281,7 @@ class Live:
         before = (place.clicked, place.valid, place.shared, place.purchased, place.value, place.dwell_s)
         merge(place, event)
         if place.clicked and not before[0]:
-            kind = steps.ELSEWHERE if event.decision_id is None else steps.CLICK
-            shown_ms = event.ts if shown is None else shown.ts
-            self._step(event.user_id, Step(at_ms, kind, decision, event.content_id, shown_ms))
+            self._step(event.user_id, click)
         self._count(event, place, before, bool(shown and shown.kinds[at] == slate.HEATED))
         if self.saves:
             self._touched[decision] = outcome, event.user_id

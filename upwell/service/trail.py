@@ -80,18 +80,18 @@ class Trails:
         else:
             coming.append(step)
 
-    def sooner(self, user: str, key: str, content: str, at_ms: int) -> None:
-        """A click that is known was told of again: it is as old as the first that tells of it."""
+    def sooner(self, user: str, click: Step) -> None:
+        """A click was told of; where it is known already, the first that tells of it is the one that counts."""
         trail = self._of.get(user)
         if trail is None:
             return
         for steps in (trail.steps, self._coming.get(user, [])):
-            found = next((step for step in steps if step.kind >= CLICK and step[2:4] == (key, content)), None)
+            found = next((step for step in steps if step.kind >= CLICK and step[2:4] == click[2:4]), None)
             if found is None:
                 continue
-            if at_ms < found.at_ms:
+            if click.at_ms < found.at_ms:
                 (self._again(user, trail) if steps is trail.steps else steps).remove(found)
-                self.add(user, found._replace(at_ms=at_ms))
+                self.add(user, click)
             return
 
     def _again(self, user: str, trail: Trail) -> list[Step]:
