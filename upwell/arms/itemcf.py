@@ -35,9 +35,9 @@ EDITORS_ERROR = 1.0
 class Tuned(NamedTuple):
     """Tunables; the defaults are the best found."""
 
-    fit: float = 1.0  # factor on the ranker's weight of similarity, here to the history
-    record: float = 1.0  # factor on its logits of popularity and click rate
-    variety: float = 0.0  # logits that a content loses at full similarity to what the user was lately shown
+    fit: float = 0.48  # factor on the ranker's weight of similarity, here to the history
+    record: float = 1.3  # factor on its logits of popularity and click rate
+    variety: float = 9.97  # logits that a content loses at full similarity to what the user was lately shown
 
 
 RANGES = {"fit": Range(0.2, 2.0, log=True), "record": Range(0.2, 2.0, log=True), "variety": Range(0.0, 16.0)}

@@ -31,11 +31,11 @@ AHEAD = 0.05
 class Tuned(NamedTuple):
     """Tunables; the defaults are the best found."""
 
-    promise: float = 1.5  # impressions promised, over the 500·scale of a successful start
-    most: float = 8.0  # logits, the largest boost
-    p: float = 20.0  # logits for an error of the whole promise
-    i: float = 10.0  # logits a day of it
-    d: float = 1.0  # logits for an error that grows by the whole promise a day
+    promise: float = 1.43  # impressions promised, over the 500·scale of a successful start
+    most: float = 5.64  # logits, the largest boost
+    p: float = 4.21  # logits for an error of the whole promise
+    i: float = 1.41  # logits a day of it
+    d: float = 2.9  # logits for an error that grows by the whole promise a day
 
 
 RANGES = {

@@ -31,10 +31,10 @@ NARROW, WIDE, TURN = 531, 532, 533
 class Tuned(NamedTuple):
     """Tunables; the defaults are the best found."""
 
-    fit: float = 5.0  # log units a unit of cosine between user and content is worth
-    worth: float = 2.0  # weight of a draw of the content's log-odds beside that
-    prior: float = 2.0  # valid views of evidence that the platform's own rate counts for
-    variety: float = 10.0
+    fit: float = 5.66  # log units a unit of cosine between user and content is worth
+    worth: float = 1.87  # weight of a draw of the content's log-odds beside that
+    prior: float = 0.95  # valid views of evidence that the platform's own rate counts for
+    variety: float = 4.0
     breadth: float = 1.0
     explore: float = 0.2
 

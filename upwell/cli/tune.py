@@ -42,6 +42,8 @@ def tune(
     except ValueError:
         raise BadRequest(f"--seeds {seeds}: give whole numbers, such as 100,101,102") from None
     tuning.check(drawn)
+    if world and "heldout" in world.resolve().parts:
+        raise BadRequest(f"--world {world}: held-out worlds are judged on and never tuned on")
     protocol = fixed()
     contents = contents or protocol.contents
     # Creators follow the contents, as many of each one's as in the full world.
