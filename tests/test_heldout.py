@@ -1,4 +1,4 @@
-"""The held-out worlds are the reference world with what their headers say and nothing else, and nobody tunes on them."""
+"""Held-out worlds are the reference world with what their headers say and nothing else, and nobody tunes on them."""
 
 import re
 from pathlib import Path
