@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from learn_samples import CONTENTS, SMALL, planted
+from learn_samples import CONTENTS, planted
+from learn_samples import SMALL as TWO_BLOCKS
 
 from upwell.cli import bench_encoder
 from upwell.errors import BadRequest
@@ -18,6 +19,7 @@ from upwell.learn.encode import Recipe, drawn, sampled_loss, train
 from upwell.learn.recall import interval, ranks, recall
 from upwell.learn.sequences import Column, laid_out, next_engaged
 
+SMALL = replace(TWO_BLOCKS, layers=1)
 QUICK = Recipe(steps=6, positions=400, negatives=16, rate=0.02, decay=0.0, dropout=0.1)
 
 

@@ -157,6 +157,18 @@ def test_a_mean_by_hand() -> None:
     close(model.outputs(table, events), [[1.0, 0.0], [1.0, 0.0], [1 / 3, 2 / 3], [1 / 3, 2 / 3]])
 
 
+def test_the_pool_begins_as_a_mean_that_fades_by_a_fifth() -> None:
+    events = Events(*(jnp.asarray(x[0]) for x in some_events(1, 25)))
+    mean = Mean(SMALL, jax.random.key(0), fading=0.8)
+    mean = eqx.tree_at(lambda m: m.head.bias, mean, jnp.zeros(SMALL.content))
+    asks = jax.random.normal(jax.random.key(1), (25, SMALL.width))
+    seen = MODEL.see(TABLE, events)
+    assert 5 < int(seen.engaged.sum()) < 20
+    close(MODEL.pool(asks, jnp.arange(25), seen), mean.outputs(TABLE, events))
+    nobody = seen._replace(engaged=jnp.zeros(25, jnp.bool_))
+    assert not MODEL.pool(asks, jnp.arange(25), nobody).any()
+
+
 def test_weights_and_states_come_back_from_their_files(tmp_path: Path) -> None:
     kept.save_encoder(tmp_path / "encoder.npz", MODEL)
     again = kept.load_encoder(tmp_path / "encoder.npz")

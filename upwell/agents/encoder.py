@@ -3,9 +3,11 @@
 A recurrent compressor folds events beyond the recent 50, a chunk at a time, into a small memory; a small Transformer
 reads the memory and the recent events. Its parts:
 
-    token(e)    = norm(A [v; clicked v; features] + tag)           v the content's vector
-    m_{k+1}     = GRU(sum_i sigmoid(G x_i) * tanh(V x_i) / C, m_k)  over the C tokens x_i of chunk k
-    encoding    = head(norm(Transformer([slots(m); x_1 ... x_n])_n))
+    token(e)    = norm(A [v; clicked v; features] + tag)            v the content's vector
+    m_{k+1}     = GRU(sum_i sigmoid(G x_i) * tanh(V x_i) / C, m_k)   over the C tokens x_i of chunk k
+    encoding    = head(y) + pool(y, the recent events)               y = norm(Transformer([slots(m); x_1 ... x_n])_n)
+
+The pool is a fading mean of the contents engaged, which attention bends (``encoder_parts.Pool``).
 
 GRU: Cho et al., arXiv 1406.1078, eq. 5-8; its update gate begins slow (Tallec & Ollivier, arXiv 1804.11188).
 Transformer: Vaswani et al., arXiv 1706.03762, section 3, norms first (Xiong et al., arXiv 2002.04745), causal as in
@@ -30,7 +32,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from upwell.agents.encoder_parts import Array, Block, Compressor, Drop, Embedder, Events, Shape, dropped
+from upwell.agents.encoder_parts import Array, Block, Compressor, Embedder, Events, Pool, Seen, Shape
 
 VERSION = 1
 """Of the weights' file and of the states', see ``kept``."""
@@ -62,16 +64,18 @@ class Encoder(eqx.Module):
     blocks: tuple[Block, ...]
     norm: eqx.nn.LayerNorm
     head: eqx.nn.Linear
+    pool: Pool
     shape: Shape = eqx.field(static=True)
 
     def __init__(self, shape: Shape, key: Array) -> None:
-        embed, compress, slots, head, *blocks = jax.random.split(key, 4 + shape.layers)
+        embed, compress, slots, head, pool, *blocks = jax.random.split(key, 5 + shape.layers)
         self.shape = shape
         self.embed, self.compress = Embedder(shape, embed), Compressor(shape, compress)
         self.slots = eqx.nn.Linear(shape.memory, shape.slots * shape.width, key=slots)
         self.blocks = tuple(Block(shape.width, shape.heads, block) for block in blocks)
         self.norm = eqx.nn.LayerNorm(shape.width)
         self.head = eqx.nn.Linear(shape.width, shape.content, key=head)
+        self.pool = Pool(shape, pool)
 
     def stand(self, memory: Array, tokens: Array) -> tuple[Array, Array]:
         """What the Transformer reads ``[slots + window, width]``, and who sees whom: memory, itself, all before."""
@@ -79,38 +83,49 @@ class Encoder(eqx.Module):
         n = jnp.arange(self.shape.slots + self.shape.window)
         return jnp.concatenate([slots, tokens]), (n <= n[:, None]) | (n < self.shape.slots)
 
-    def read(self, memory: Array, tokens: Array, count: Array) -> Array:
-        """Encoding f32 ``[content]`` after the first ``count`` tokens of a window ``[window, width]``."""
-        x, mask = self.stand(memory, tokens)
+    def see(self, table: Array, events: Events) -> Seen:
+        """Events ``[T]`` as tokens."""
+        return jax.vmap(self.embed, (None, 0))(table, events)
+
+    def read(self, memory: Array, seen: Seen, count: Array) -> Array:
+        """Encoding f32 ``[content]`` after the first ``count`` events of a window ``[window]``."""
+        x, mask = self.stand(memory, seen.token)
         last = self.shape.slots + count - 1  # with no events: the memory's own last slot
         for block in self.blocks[:-1]:
             x = block(x, mask)
-        return self.head(self.norm(self.blocks[-1](x, mask, last)[0]))
+        return self.said(self.blocks[-1](x, mask, last), count[None] - 1, seen)[0]
 
-    def read_all(self, memory: Array, tokens: Array, drop: Drop | None) -> Array:
-        """Encodings f32 ``[window, content]`` after each token of a window."""
-        x, mask = self.stand(memory, tokens)
-        drops = [None] * len(self.blocks) if drop is None else drop.split(len(self.blocks))
-        for block, own in zip(self.blocks, drops, strict=True):
-            x = block(x, mask, drop=own)
-        return jax.vmap(lambda row: self.head(self.norm(row)))(x[self.shape.slots :])
+    def read_all(self, memory: Array, seen: Seen) -> Array:
+        """Encodings f32 ``[window, content]`` after each event of a window."""
+        x, mask = self.stand(memory, seen.token)
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.said(x[self.shape.slots :], jnp.arange(self.shape.window), seen)
 
-    def outputs(self, table: Array, events: Events, drop: Drop | None = None, frugal: bool = False) -> Array:
+    def said(self, x: Array, at: Array, seen: Seen) -> Array:
+        """Encodings f32 ``[Q, content]`` of what the Transformer makes of events ``at``, ``[Q, width]``."""
+        x = jax.vmap(self.norm)(x)
+        return jax.vmap(self.head)(x) + self.pool(x, at, seen)
+
+    def outputs(self, table: Array, events: Events, keep: Array | None = None, frugal: bool = False) -> Array:
         """Encodings f32 ``[T, content]`` after each event of a sequence of ``shape.fitting`` length, for training.
 
         Windows stand every ``recent`` events; an event is read with the ``chunk`` to ``window`` events up to it and
         with the memory of all before. ``frugal`` works windows out one after another, and again on the way back
-        (Chen et al., arXiv 1604.06174): the memory of one window instead of all.
+        (Chen et al., arXiv 1604.06174): the memory of one window instead of all. Tokens and vectors are
+        multiplied by ``keep`` ``[T, max(width, content)]``, for dropout.
         """
         shape = self.shape
-        tokens = dropped(jax.vmap(self.embed, (None, 0))(table, events), drop)
-        memories = self.compress.over(tokens.reshape(-1, shape.chunk, shape.width))
-        starts = jnp.arange(0, tokens.shape[0] - shape.chunk, shape.recent)
+        seen = self.see(table, events)
+        if keep is not None:
+            kept = seen.token * keep[:, : shape.width], seen.vector * keep[:, : shape.content]
+            seen = Seen(*kept, seen.engaged)
+        memories = self.compress.over(seen.token.reshape(-1, shape.chunk, shape.width))
+        starts = jnp.arange(0, len(seen.engaged) - shape.chunk, shape.recent)
 
         def at(start: Array) -> Array:
-            own = None if drop is None else Drop(jax.random.fold_in(drop.key, start + 1), drop.rate)
-            window = lax.dynamic_slice_in_dim(tokens, start, shape.window)
-            return self.read_all(memories[start // shape.chunk], window, own)
+            window = Seen(*(lax.dynamic_slice_in_dim(x, start, shape.window) for x in seen))
+            return self.read_all(memories[start // shape.chunk], window)
 
         out = lax.map(jax.checkpoint(at), starts) if frugal else jax.vmap(at)(starts)
         return jnp.concatenate([out[0, : shape.chunk], out[:, shape.chunk :].reshape(-1, shape.content)])
@@ -128,14 +143,13 @@ def absorb(model: Encoder, table: Array, events: Events, length: Array) -> tuple
 
     def fold(k: int, memory: Array) -> Array:
         chunk = Events(*(lax.dynamic_slice_in_dim(x, k * shape.chunk, shape.chunk) for x in events))
-        return model.compress(memory, jax.vmap(model.embed, (None, 0))(table, chunk))
+        return model.compress(memory, model.see(table, chunk).token)
 
     memory = lax.fori_loop(0, folded // shape.chunk, fold, jnp.zeros(shape.memory))
     count = length - folded
     ring = Events(*(lax.dynamic_slice_in_dim(x, folded, shape.window) for x in events))
     ring = Events(*(jnp.where(jnp.arange(shape.window) < count, x, e) for x, e in zip(ring, nothing, strict=True)))
-    tokens = jax.vmap(model.embed, (None, 0))(table, ring)
-    return State(memory, folded, count, ring), model.read(memory, tokens, count)
+    return State(memory, folded, count, ring), model.read(memory, model.see(table, ring), count)
 
 
 def take_in(model: Encoder, table: Array, state: State, event: Events) -> tuple[State, Array]:
@@ -147,12 +161,13 @@ def take_in(model: Encoder, table: Array, state: State, event: Events) -> tuple[
     def moved(kept: Array, after: Array, new: Array) -> Array:
         return jnp.where(full, jnp.concatenate([kept[shape.chunk :], after[: shape.chunk]]), kept).at[at].set(new)
 
-    tokens = jax.vmap(model.embed, (None, 0))(table, state.ring)
-    memory = jnp.where(full, model.compress(state.memory, tokens[: shape.chunk]), state.memory)
-    tokens = moved(tokens, tokens, model.embed(table, event))  # what stands after the new one is not read
+    seen = model.see(table, state.ring)
+    memory = jnp.where(full, model.compress(state.memory, seen.token[: shape.chunk]), state.memory)
+    now = model.embed(table, event)
+    seen = Seen(*(moved(x, x, new) for x, new in zip(seen, now, strict=True)))  # what stands after it is not read
     ring = Events(*(moved(x, e, new) for x, e, new in zip(state.ring, nothing, event, strict=True)))
     after = State(memory, state.folded + shape.chunk * full, at + 1, ring)
-    return after, model.read(memory, tokens, at + 1)
+    return after, model.read(memory, seen, at + 1)
 
 
 @eqx.filter_jit

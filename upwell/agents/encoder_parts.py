@@ -56,21 +56,12 @@ class Events(NamedTuple):
     clicked: Array  # bool
 
 
-class Drop(NamedTuple):
-    """Dropout while training (Srivastava et al., JMLR 2014); its rate is an array, so that another compiles nothing."""
+class Seen(NamedTuple):
+    """Events as the model sees them, ``[..., T]`` leading."""
 
-    key: Array
-    rate: Array  # f32 []
-
-    def split(self, n: int) -> list[Drop]:
-        return [Drop(key, self.rate) for key in jax.random.split(self.key, n)]
-
-
-def dropped(x: Array, drop: Drop | None) -> Array:
-    """``x`` with some of it left out, the rest larger by as much; ``x`` itself without ``drop``."""
-    if drop is None:
-        return x
-    return jnp.where(jax.random.bernoulli(drop.key, 1.0 - drop.rate, x.shape), x / (1.0 - drop.rate), 0.0)
+    token: Array  # f32 [..., width]
+    vector: Array  # f32 [..., content], of its content; 0: not known
+    engaged: Array  # bool [...], clicked, and its content known
 
 
 class Embedder(eqx.Module):
@@ -86,13 +77,14 @@ class Embedder(eqx.Module):
         self.tag = eqx.nn.Embedding(weight=0.02 * jax.random.normal(second, (shape.tags, shape.width)))
         self.norm = eqx.nn.LayerNorm(shape.width)
 
-    def __call__(self, table: Array, event: Events) -> Array:
-        """Token f32 ``[width]`` of one event, given vectors f32 ``[M, content]``. Times count by their logarithm."""
+    def __call__(self, table: Array, event: Events) -> Seen:
+        """One event as seen by the rest, given vectors f32 ``[M, content]``. Times count by their logarithm."""
         vector = jnp.where(event.row >= 0, table[jnp.maximum(event.row, 0)], 0.0)
         clicked = event.clicked.astype(jnp.float32)
         gap, dwell = jnp.log1p(event.gap_s) / 12.0, jnp.log1p(event.dwell_s) / 6.0  # a day's gap, 6 minutes: about 1
         features = jnp.stack([gap, dwell, clicked, clicked * dwell])
-        return self.norm(self.mix(jnp.concatenate([vector, clicked * vector, features])) + self.tag(event.tag))
+        token = self.norm(self.mix(jnp.concatenate([vector, clicked * vector, features])) + self.tag(event.tag))
+        return Seen(token, vector, event.clicked & (event.row >= 0))
 
 
 class Compressor(eqx.Module):
@@ -153,9 +145,8 @@ class Block(eqx.Module):
         self.up = eqx.nn.Linear(width, 2 * width, key=up)
         self.down = eqx.nn.Linear(2 * width, width, key=down)
 
-    def __call__(self, x: Array, mask: Array, last: Array | None = None, drop: Drop | None = None) -> Array:
+    def __call__(self, x: Array, mask: Array, last: Array | None = None) -> Array:
         """``x`` ``[N, width]`` after the block; only its row ``last`` (``[1, width]``) where that is given."""
-        first, second = (None, None) if drop is None else drop.split(2)
         read = jax.vmap(self.before)(x)
         places = jnp.arange(x.shape[0])
         asking = places if last is None else last[None]
@@ -164,6 +155,38 @@ class Block(eqx.Module):
             return turned(query, asking), turned(key, places), value
 
         x, mask = x[asking], mask[asking]
-        x = x + dropped(self.attention(read[asking], read, read, mask, process_heads=turn), first)
+        x = x + self.attention(read[asking], read, read, mask, process_heads=turn)
         wide = jax.nn.gelu(jax.vmap(self.up)(jax.vmap(self.between)(x)))
-        return x + dropped(jax.vmap(self.down)(wide), second)
+        return x + jax.vmap(self.down)(wide)
+
+
+class Pool(eqx.Module):
+    """A mean of the contents engaged, the latest counting most: attention whose values are the contents' own vectors.
+
+    With ``c_i`` engagements up to event i, event q weighs an engaged event i <= q by
+    softmax_i( query(x_q) · key(x_i) / sqrt(width) - softplus(fade) (c_q - c_i) ): a penalty by distance, as ALiBi's
+    (Press et al., arXiv 2108.12409, section 3), counted in engagements. It begins as a mean fading by a fifth each.
+    """
+
+    query: eqx.nn.Linear
+    key: eqx.nn.Linear
+    fade: Array  # f32 []
+    head: eqx.nn.Linear
+
+    def __init__(self, shape: Shape, key: Array) -> None:
+        query, own, head = jax.random.split(key, 3)
+        made = eqx.nn.Linear(shape.width, shape.width, use_bias=False, key=query)
+        self.query = eqx.tree_at(lambda linear: linear.weight, made, jnp.zeros_like(made.weight))
+        self.key = eqx.nn.Linear(shape.width, shape.width, use_bias=False, key=own)
+        self.fade = jnp.log(jnp.expm1(-jnp.log(0.8)))
+        made = eqx.nn.Linear(shape.content, shape.content, use_bias=False, key=head)
+        self.head = eqx.tree_at(lambda linear: linear.weight, made, jnp.eye(shape.content))
+
+    def __call__(self, asks: Array, at: Array, seen: Seen) -> Array:
+        """f32 ``[Q, content]`` of rows ``asks`` ``[Q, width]`` that stand at events ``at`` i32 ``[Q]`` of ``seen``."""
+        count = jnp.cumsum(seen.engaged)
+        fit = jax.vmap(self.query)(asks) @ jax.vmap(self.key)(seen.token).T / jnp.sqrt(asks.shape[-1])
+        fit = fit - jax.nn.softplus(self.fade) * (count[at][:, None] - count)
+        counts = seen.engaged & (jnp.arange(len(count)) <= at[:, None])
+        weight = jax.nn.softmax(jnp.where(counts, fit, -1.0e9), axis=-1) * counts
+        return jax.vmap(self.head)(weight @ seen.vector)

@@ -38,8 +38,8 @@ def encoder(
     from upwell.bench import encoder as bench
 
     names = [word for word in data.split(",") if word]
-    if unknown := set(names) - set(bench.RECIPES):
-        raise BadRequest(f"--data {', '.join(sorted(unknown))}: one of {', '.join(bench.RECIPES)}")
+    if unknown := set(names) - set(bench.STEPS):
+        raise BadRequest(f"--data {', '.join(sorted(unknown))}: one of {', '.join(bench.STEPS)}")
     plan = bench.Plan(tuple(names), seeds, steps, seconds, events, out, cache.expanduser())
     with progress("encoder", bench.steps_of(plan, tune)) as step:
         result = bench.tried(plan, step) if tune else bench.run(plan, step)

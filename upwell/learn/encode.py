@@ -31,7 +31,7 @@ import optax
 
 from upwell.agents import arrays, kept
 from upwell.agents.encoder import VERSION, Encoder
-from upwell.agents.encoder_parts import Array, Drop, Events, Shape
+from upwell.agents.encoder_parts import Array, Events, Shape
 from upwell.errors import BadRequest
 from upwell.learn.rivals import Mean, Reader, Recurrent
 from upwell.learn.sequences import Sequences
@@ -166,15 +166,15 @@ def sampled_loss(scores: Array, target: Array, sampled: Array, negatives: Array,
     return jax.nn.logsumexp(jnp.concatenate([scores[:, None], corrected], axis=1), axis=1) - scores
 
 
-def loss_of(learner: Learner, features: Array, now: Step, drop: Drop) -> Array:
-    """Mean loss of a step over the events that have a target."""
+def loss_of(learner: Learner, features: Array, now: Step, keep: Array) -> Array:
+    """Mean loss of a step over the events that have a target; ``keep`` f32 ``[B, T, …]`` drops some of each."""
     vectors = learner.contents.vectors(features)
     users, size = now.target.shape
 
-    def read(events: Events, key: Array) -> Array:
-        return learner.reader.outputs(vectors, events, Drop(key, drop.rate), frugal=size >= FRUGAL_FROM)
+    def read(events: Events, keep: Array) -> Array:
+        return learner.reader.outputs(vectors, events, keep, frugal=size >= FRUGAL_FROM)
 
-    out = jax.vmap(read)(now.events, jax.random.split(drop.key, users)).reshape(users * size, -1)
+    out = jax.vmap(read)(now.events, keep).reshape(users * size, -1)
     target = now.target.reshape(-1)
     at = jnp.maximum(target, 0)
     scores = (out * vectors[at]).sum(-1) + learner.contents.bias[at]
@@ -184,9 +184,13 @@ def loss_of(learner: Learner, features: Array, now: Step, drop: Drop) -> Array:
 
 
 def optimiser_of() -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter, arXiv 1711.05101) under a clip; its rates are set anew at each step."""
-    adamw = optax.inject_hyperparams(optax.adamw)(learning_rate=0.0, weight_decay=0.0)
-    return optax.chain(optax.clip_by_global_norm(1.0), adamw)
+    """AdamW (Loshchilov & Hutter, arXiv 1711.05101) under a clip, on one flat vector; rates are set anew each step."""
+
+    def adamw(learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
+        own = optax.adamw(learning_rate, weight_decay=weight_decay)
+        return optax.flatten(optax.chain(optax.clip_by_global_norm(1.0), own))
+
+    return optax.inject_hyperparams(adamw)(learning_rate=0.0, weight_decay=0.0)
 
 
 def rate_at(recipe: Recipe, step: int) -> float:
@@ -198,12 +202,20 @@ def rate_at(recipe: Recipe, step: int) -> float:
     return recipe.rate * (0.05 + 0.95 * falling)
 
 
-@eqx.filter_jit(donate="all-except-first")
-def one_step(fixed: tuple[Array, Array, Array], learner: Learner, optimiser: Any, now: Step, drop: Drop) -> Any:
-    """The learner and the optimiser's state after a step, and its loss; ``fixed``: features, rate, decay."""
-    features, rate, decay = fixed
-    loss, slope = eqx.filter_value_and_grad(loss_of)(learner, features, now, drop)
-    optimiser = optax.tree_utils.tree_set(optimiser, learning_rate=rate, weight_decay=decay)
+class Rates(NamedTuple):
+    """What may change without compiling again."""
+
+    learning: Array
+    decay: Array
+    dropout: Array  # share of each token left out, the rest larger by as much (Srivastava et al., JMLR 2014)
+
+
+@eqx.filter_jit
+def one_step(learner: Learner, optimiser: Any, features: Array, now: Step, key: Array, rates: Rates, width: int) -> Any:
+    """The learner and the optimiser's state after a step, and its loss."""
+    kept = jax.random.bernoulli(key, 1.0 - rates.dropout, (*now.target.shape, width)) / (1.0 - rates.dropout)
+    loss, slope = eqx.filter_value_and_grad(loss_of)(learner, features, now, kept)
+    optimiser = optax.tree_utils.tree_set(optimiser, learning_rate=rates.learning, weight_decay=rates.decay)
     change, optimiser = optimiser_of().update(slope, optimiser, eqx.filter(learner, eqx.is_array))
     return eqx.apply_updates(learner, change), optimiser, loss
 
@@ -231,9 +243,11 @@ def train(
     learner, optimiser = run.learner, run.optimiser
     for n in range(run.step, last):
         key = jax.random.fold_in(jax.random.key(recipe.seed, impl="rbg"), n)  # threefry takes longer
-        drop = Drop(key, jnp.float32(recipe.dropout))
-        fixed = (features, jnp.float32(rate_at(recipe, n)), jnp.float32(recipe.decay))
-        learner, optimiser, loss = one_step(fixed, learner, optimiser, drawn(data, recipe, shape, n), drop)
+        rates = Rates(*(jnp.float32(x) for x in (rate_at(recipe, n), recipe.decay, recipe.dropout)))
+        now = drawn(data, recipe, shape, n)
+        learner, optimiser, loss = one_step(
+            learner, optimiser, features, now, key, rates, max(shape.width, shape.content)
+        )
         step(float(loss))
         if checkpoint is not None and ((n + 1) % every == 0 or n + 1 == last):
             write(checkpoint, Run(learner, optimiser, n + 1), about)

@@ -1,6 +1,6 @@
 """What the behaviour encoder is held against: a mean of embeddings, a GRU, and a plain Transformer over everything.
 
-Each has the encoder's form: ``outputs(table, events, drop, frugal)`` gives encodings f32 ``[T, content]`` after each
+Each has the encoder's form: ``outputs(table, events, keep, frugal)`` gives encodings f32 ``[T, content]`` after each
 event of one user.
 """
 
@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from upwell.agents.encoder_parts import Array, Block, Drop, Embedder, Events, Shape, dropped
+from upwell.agents.encoder_parts import Array, Block, Embedder, Events, Shape
 
 
 class Reader(Protocol):
     """A model that turns a user's events into encodings."""
 
-    def outputs(self, table: Array, events: Events, drop: Drop | None = None, frugal: bool = False) -> Array: ...
+    def outputs(self, table: Array, events: Events, keep: Array | None = None, frugal: bool = False) -> Array: ...
 
 
 class Mean(eqx.Module):
@@ -33,10 +33,10 @@ class Mean(eqx.Module):
         made = eqx.nn.Linear(shape.content, shape.content, key=key)
         self.head = eqx.tree_at(lambda head: head.weight, made, jnp.eye(shape.content))
 
-    def outputs(self, table: Array, events: Events, drop: Drop | None = None, frugal: bool = False) -> Array:
+    def outputs(self, table: Array, events: Events, keep: Array | None = None, frugal: bool = False) -> Array:
         engaged = events.clicked & (events.row >= 0)
         vectors = jnp.where(engaged[:, None], table[jnp.maximum(events.row, 0)], 0.0)
-        vectors = dropped(vectors, drop)
+        vectors = vectors if keep is None else vectors * keep[:, : vectors.shape[1]]
         what = jnp.concatenate([vectors, engaged[:, None].astype(jnp.float32)], axis=1)
 
         def add(total: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -60,16 +60,16 @@ class Recurrent(eqx.Module):
         self.embed, self.cell = Embedder(shape, embed), eqx.nn.GRUCell(shape.width, shape.width, key=cell)
         self.head = eqx.nn.Linear(shape.width, shape.content, key=head)
 
-    def outputs(self, table: Array, events: Events, drop: Drop | None = None, frugal: bool = False) -> Array:
-        first, second = (None, None) if drop is None else drop.split(2)
-        tokens = dropped(jax.vmap(self.embed, (None, 0))(table, events), first)
+    def outputs(self, table: Array, events: Events, keep: Array | None = None, frugal: bool = False) -> Array:
+        tokens = jax.vmap(self.embed, (None, 0))(table, events).token
+        tokens = tokens if keep is None else tokens * keep[:, : tokens.shape[1]]
 
         def step(hidden: Array, token: Array) -> tuple[Array, Array]:
             hidden = self.cell(token, hidden)
             return hidden, hidden
 
         hidden = lax.scan(step, jnp.zeros(self.cell.hidden_size), tokens)[1]
-        return jax.vmap(self.head)(dropped(hidden, second))
+        return jax.vmap(self.head)(hidden)
 
 
 class Plain(eqx.Module):
@@ -87,7 +87,7 @@ class Plain(eqx.Module):
         self.norm = eqx.nn.LayerNorm(shape.width)
         self.head = eqx.nn.Linear(shape.width, shape.content, key=head)
 
-    def outputs(self, table: Array, events: Events, drop: Drop | None = None, frugal: bool = False) -> Array:
+    def outputs(self, table: Array, events: Events, keep: Array | None = None, frugal: bool = False) -> Array:
         x = self.stand(table, events)
         mask = jnp.tril(jnp.ones((x.shape[0], x.shape[0]), jnp.bool_))
         if frugal:  # a loop, since XLA on the CPU merges what is worked out twice in a row
@@ -109,4 +109,4 @@ class Plain(eqx.Module):
         return self.head(self.norm(self.blocks[-1](x, mask, jnp.int32(x.shape[0] - 1))[0]))
 
     def stand(self, table: Array, events: Events) -> Array:
-        return jax.vmap(self.embed, (None, 0))(table, events)
+        return jax.vmap(self.embed, (None, 0))(table, events).token
