@@ -35,6 +35,20 @@ def worth(xp: Namespace, valid: Array, impressions: Array, platform_ctr: Array) 
     return xp.log((valid / 0.6 + 5.0) / (impressions * platform_ctr + 5.0))
 
 
+def starting(age_days: Array, first3: Array, organic_today: Array, scale: Array) -> Array:
+    """Whether a content's cold start is under way and lacks impressions, bool, any shape.
+
+    It lacks some in its first three days until it had 500·scale, and on the fourth until it had 100·scale organic ones.
+
+    Args:
+        first3: impressions of the first three days.
+        organic_today: impressions of today that were not heated.
+    """
+    first, fourth = 500.0 * scale, 100.0 * scale
+    tested = (age_days >= 3) & (age_days < 4) & (first3 >= first) & (organic_today < fourth)
+    return ((age_days < 3) & (first3 < first)) | tested
+
+
 class Ask(NamedTuple):
     """Requests of contents ``[M]``."""
 

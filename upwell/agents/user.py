@@ -25,11 +25,12 @@ class UserDials(NamedTuple):
     idle: Array = 0.0  # tags of which none was engaged for a week
     fresh: Array = 0.0  # just born
     unknown: Array = 0.0  # never shown to anyone
+    starting: Array = 0.0  # a cold start under way that lacks impressions
 
 
 RULES = UserDials()
 
-CORRECTIONS = ("taste", "worth", "satiety", "idle", "fresh", "unknown")
+CORRECTIONS = ("taste", "worth", "satiety", "idle", "fresh", "unknown", "starting")
 """The dials that correct the organic order, and what of a candidate each weighs."""
 
 
@@ -42,6 +43,7 @@ class Sight(NamedTuple):
     idle: Array  # share of its tags that the user engaged none of for a week
     fresh: Array  # exp(-age in days / 3)
     unknown: Array  # 1 / sqrt(1 + expected clicks of the impressions it has had)
+    starting: Array  # whether its cold start is under way and lacks impressions
 
 
 def each(xp: Namespace, dial: Array) -> Array:

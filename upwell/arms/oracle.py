@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from upwell.arms.rules import starting
 from upwell.regulator.tick import Requests
 from upwell.world.arm import Arm, Batch, View, counts
 from upwell.world.response import log_appeal, openness
@@ -17,8 +18,13 @@ from upwell.world.state import Array, Users
 def appeal(view: View) -> Array:
     """True log click rate of each content at mean interest, f32 ``[M]``; cheats are worth nothing."""
     contents = view.contents
-    cheats = contents.clickbait | contents.bought
-    return log_appeal(view.config, contents.log_quality, contents.clickbait, view.age_days) - 5.0 * cheats
+    true = log_appeal(view.config, contents.log_quality, contents.clickbait, view.age_days)
+    return true - 5.0 * cheats(view)
+
+
+def cheats(view: View) -> Array:
+    """Contents that promise more than they hold or buy clicks, bool ``[M]``."""
+    return view.contents.clickbait | view.contents.bought
 
 
 def tag_worth(view: View, users: Users, breadth: float) -> Array:
@@ -39,22 +45,26 @@ def affinity(view: View, batch: Batch, ids: Array, breadth: float) -> Array:
     return best - (response.satiation + response.boredom) * jnp.clip(satiety, 0.0, 1.0)
 
 
-def planner(name: str, breadth: float, novelty: float) -> Arm:
-    """One planner: ``breadth`` lifts interests that lie idle, ``novelty`` new contents of high true quality."""
+def planner(name: str, breadth: float, novelty: float, start: float = 0.0) -> Arm:
+    """One planner: ``breadth`` lifts interests that lie idle, ``novelty`` new contents of high true quality, ``start``
+    all whose cold start lacks impressions."""
 
     def worth(view: View) -> Array:
-        return appeal(view) + novelty * ((view.age_days < 4) & (view.contents.log_quality > 0))
+        return (
+            appeal(view)
+            + novelty * ((view.age_days < 4) & (view.contents.log_quality > 0))
+            + start * (starting(view) & ~cheats(view))
+        )
 
     def scores(view: View, batch: Batch) -> Array:
         return affinity(view, batch, batch.ids, breadth) + batch.bias[:, None, :]
 
     def requests(view: View) -> Requests:
-        contents = view.contents
         impressions, _, _, _ = counts(view)
-        good = (contents.log_quality > 0) & ~contents.clickbait & ~contents.bought
-        needs = (view.age_days < 4) & (impressions < 1_500.0 * view.scale) & good
+        good = (view.contents.log_quality > 0) & (view.age_days < 4) & (impressions < 1_500.0 * view.scale)
+        needs = (good | ((start > 0) & starting(view) & (view.age_days < 3))) & ~cheats(view)
         amount = jnp.where(needs, jnp.ceil(500.0 * view.scale), 0).astype(jnp.int32)
-        rank = 0.25 * contents.log_quality
+        rank = 0.25 * view.contents.log_quality
         return Requests(
             amount, jnp.clip(0.5 + rank, 0.0, 1.0), (view.outstanding > 0) & ~needs & (impressions > 50.0 * view.scale)
         )
@@ -67,14 +77,14 @@ def planner(name: str, breadth: float, novelty: float) -> Arm:
         return match(view, jnp.arange(view.age_days.shape[0])) + worth(view) - appeal(view)
 
     def heat(view: View, batch: Batch, grants: Array) -> Array:
-        return affinity(view, batch, grants, breadth) + appeal(view)[grants][:, None, :]
+        return affinity(view, batch, grants, breadth) + worth(view)[grants][:, None, :]
 
     return Arm(name, scores=scores, requests=requests, match=match, heat=heat, bias=worth, retrieval=retrieval)
 
 
 PLANNERS = (
-    planner("oracle:greedy", breadth=0.0, novelty=0.0),
-    planner("oracle:new", breadth=0.0, novelty=1.5),
-    planner("oracle:broad", breadth=1.5, novelty=1.0),
     planner("oracle:broadest", breadth=3.0, novelty=2.0),
+    planner("oracle:starter", breadth=1.5, novelty=0.0, start=4.0),
+    planner("oracle:patron", breadth=3.0, novelty=0.0, start=4.0),
+    planner("oracle:founder", breadth=2.0, novelty=0.0, start=8.0),
 )

@@ -23,7 +23,7 @@ from upwell.agents.xp import hash_uniform
 from upwell.regulator import policy
 from upwell.regulator.tick import Requests
 from upwell.world.arm import Arm, Batch, View, counts, ranker_scores
-from upwell.world.state import IMPRESSIONS, Array
+from upwell.world.state import IMPRESSIONS, ORGANIC_TODAY, Array
 
 ASK = 501
 WEEK = 7
@@ -115,6 +115,12 @@ def idle(view: View, batch: Batch, ids: Array) -> Array:
     return jnp.einsum("srt,sxt->srx", lies_idle, tags)
 
 
+def starting(view: View) -> Array:
+    """Contents whose cold start is under way and lacks impressions, bool ``[M]``."""
+    contents = view.contents
+    return content.starting(view.age_days, contents.first3, contents.stats[:, ORGANIC_TODAY], view.scale)
+
+
 def sight(view: View, batch: Batch) -> Sight:
     """What the user agents see of their candidates."""
     impressions, _, valid, _ = counts(view)
@@ -122,6 +128,7 @@ def sight(view: View, batch: Batch) -> Sight:
         content.worth(jnp, valid, impressions, view.platform_ctr),
         jnp.exp(-view.age_days / 3.0),
         1.0 / jnp.sqrt(1.0 + impressions * view.platform_ctr),
+        starting(view),
     ])[:, batch.ids][:, :, None, :]  # fmt: skip
     shown = jnp.einsum("srd,scd->src", batch.users.recent, view.contents.embedding[batch.ids])
     return Sight(
@@ -131,6 +138,7 @@ def sight(view: View, batch: Batch) -> Sight:
         idle=idle(view, batch, batch.ids),
         fresh=of[1],
         unknown=of[2],
+        starting=of[3],
     )
 
 

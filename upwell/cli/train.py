@@ -13,7 +13,7 @@ from rich.table import Table
 from upwell.cli.common import Json, Overrides, Seed, WorldFile, build_world, emit, stderr, stdout
 from upwell.errors import BadRequest
 
-ALGORITHMS = ("mappo",)
+ALGORITHMS = ("mappo", "maddpg")
 
 
 def register(app: typer.Typer) -> None:

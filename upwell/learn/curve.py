@@ -33,7 +33,7 @@ def write_page(title: str, points: Sequence[Point], path: Path) -> None:
         page.section("What it is made of", "Means over the same platforms.", measured(points)),
         page.section(
             "Learning",
-            "Error of each critic in standard deviations of returns; how far an update moves the policy, in nats.",
+            "By role, as the algorithm reports it.",
             learning(points),
         ),
     ]  # fmt: skip
@@ -59,9 +59,10 @@ def measured(points: Sequence[Point]) -> go.Figure:
 
 
 def learning(points: Sequence[Point]) -> go.Figure:
-    plot = make_subplots(rows=1, cols=2, subplot_titles=["value error", "moved"])
-    for column, name in enumerate(("value_error", "moved"), start=1):
-        for i, role in enumerate(points[0].learning if points else ()):
+    names = list(next(iter(points[0].learning.values()), {})) if points else []
+    plot = make_subplots(rows=1, cols=max(len(names), 1), subplot_titles=[name.replace("_", " ") for name in names])
+    for column, name in enumerate(names, start=1):
+        for i, role in enumerate(points[0].learning):
             plot.add_scatter(
                 x=[p.seconds / 60.0 for p in points], y=[p.learning[role][name] for p in points], name=role,
                 legendgroup=role, showlegend=column == 1, line_color=page.COLOURS[i + 2], row=1, col=column,

@@ -24,7 +24,7 @@ from upwell.agents.network import Policy, forward
 from upwell.agents.system import SystemDials
 from upwell.agents.user import UserDials
 from upwell.arms.marl import contents_see, users_see
-from upwell.arms.rules import Play, by_rules
+from upwell.arms.rules import Play, by_rules, starting
 from upwell.regulator import slate
 from upwell.regulator.ledger import COIN
 from upwell.world import gauges, world
@@ -54,11 +54,9 @@ def needed(view: View) -> tuple[Array, Array]:
 
     Half of a cold start is its 500·scale impressions within three days, half its 100·scale organic ones on the fourth.
     """
-    first, fourth = 500.0 * view.scale, 100.0 * view.scale
-    young = (view.age_days < 3) & (view.contents.first3 < first)
-    tested = (view.age_days == 3) & (view.contents.first3 >= first)
-    lacking = tested & (view.contents.stats[:, ORGANIC_TODAY] < fourth)
-    return 0.5 * young / first, 0.5 * lacking / fourth
+    lacks = starting(view)
+    young, tested = lacks & (view.age_days < 3), lacks & (view.age_days >= 3)
+    return 0.5 * young / (500.0 * view.scale), 0.5 * tested / (100.0 * view.scale)
 
 
 def count(view: View, batch: Batch, lesson: Lesson) -> Held:
@@ -162,7 +160,7 @@ def coins_tied(state: WorldState) -> Array:
     return (books.budget + books.outstanding * books.price) / COIN
 
 
-def started(state: WorldState) -> Array:
+def begun(state: WorldState) -> Array:
     """How far each content's cold start has come, f32 ``[M]`` in [0, 1]: see ``needed``."""
     contents, age = state.contents, state.day - state.contents.born_day
     first = jnp.minimum(contents.first3 / (500.0 * state.scale), 1.0)
@@ -194,7 +192,7 @@ def gains(config: WorldConfig, norms: Norms, before: world.Day, after: world.Day
 
     grown = state.contents.stats - before.state.contents.stats
     cost = (coins_tied(before.state) - coins_tied(state)) / config.heating.budget
-    further = started(state) - started(before.state)
+    further = begun(state) - begun(before.state)
     engaged = (grown[:, VALID] + 2.0 * grown[:, SHARES]) / (0.6 * state.platform_ctr * 500.0 * state.scale)
     of_content = further + 0.3 * engaged - 0.1 * cost
     # A heated impression takes a place: what it won, less what the mean impression wins there. A valid view is worth

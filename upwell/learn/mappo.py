@@ -30,7 +30,7 @@ from upwell.world.state import Array
 class Rates(NamedTuple):
     """How to learn; the same for every role."""
 
-    learning: float = 1e-3
+    learning: float = 3e-3
     discount: float = 0.97  # a step of six hours: a day counts for 88%
     trace: float = 0.9  # lambda
     clip: float = 0.2

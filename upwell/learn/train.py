@@ -17,20 +17,29 @@ import msgspec
 import numpy as np
 
 from upwell import __version__
-from upwell.agents import arrays
-from upwell.agents.kept import leaves, put_back
 from upwell.agents.network import Policy, save_policy
 from upwell.arms.marl import marl
 from upwell.errors import BadRequest
 from upwell.experiment import metrics
-from upwell.learn import family, game, mappo
+from upwell.learn import checkpoint, family, game, maddpg, mappo
 from upwell.world import world
 from upwell.world.arm import RAW, Arm
 from upwell.world.config import WorldConfig, to_toml
 from upwell.world.state import WorldState
 
-VERSION = 1
-"""Of a checkpoint's layout."""
+
+class Algorithm(NamedTuple):
+    """A way to learn the game."""
+
+    rates: Any  # its defaults
+    first_learner: Callable[..., Any]  # of (seed, rates)
+    update: Callable[..., Any]  # of (learner, played, rates, key): the learner after it, and a report by role
+
+
+ALGORITHMS = {
+    "mappo": Algorithm(mappo.Rates(), mappo.first_learner, mappo.update),
+    "maddpg": Algorithm(maddpg.Rates(), maddpg.first_learner, maddpg.update),
+}
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +55,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     judged_days: int = 10  # of each look at how good the policy is
     judged_every: int = 20  # iterations
     judged_seeds: int = 2
-    rates: mappo.Rates = mappo.Rates()
+    rates: dict[str, float] = {}  # in place of the algorithm's own
+
+
+def rates_of(settings: Settings) -> Any:
+    """The algorithm's rates with the run's own in their place. Raises BadRequest for one that it does not have."""
+    default = ALGORITHMS[settings.algorithm].rates
+    for name in settings.rates:
+        if name not in default._fields:
+            raise BadRequest(f"{settings.algorithm} has no rate '{name}': it has {', '.join(default._fields)}")
+    return default._replace(**{name: type(getattr(default, name))(v) for name, v in settings.rates.items()})
 
 
 class Point(msgspec.Struct):
@@ -58,7 +76,7 @@ class Point(msgspec.Struct):
     objective: float
     rules: float  # the rules' objective on the same platforms
     metrics: dict[str, float]
-    learning: dict[str, dict[str, float]]  # by role: surrogate, value_error, entropy, moved
+    learning: dict[str, dict[str, float]]  # by role, as the algorithm reports it
     gain: dict[str, float]  # by role, of an agent a step
 
 
@@ -111,12 +129,12 @@ def burnt(path: Path, config: WorldConfig, seed: int, settings: Settings, step: 
     """A burnt-in platform, from its file where there is one."""
     like = jax.eval_shape(lambda: world.reset(config, seed))
     if path.exists():
-        found, about = arrays.load(path, "platform", VERSION)
-        if about["world"] != to_toml(config):
+        state, said = checkpoint.load(path, "platform", like)
+        if said["world"] != to_toml(config):
             raise BadRequest(f"{path}: made with another world; give another --out")
-        return put_back(path, found, like)
+        return state
     state = world.burnt_in(config, seed, settings.burn_in, step)
-    arrays.save(path, "platform", VERSION, leaves(state), {"world": to_toml(config)})
+    checkpoint.save(path, "platform", state, {"world": to_toml(config)})
     return state
 
 
@@ -139,7 +157,7 @@ def goal_of(settings: Settings, config: WorldConfig, iteration: int) -> WorldCon
 class State(NamedTuple):
     """What a checkpoint holds."""
 
-    learner: mappo.Learner
+    learner: Any
     iteration: Any  # i32
     seconds: Any  # f64
     requests: Any  # i64
@@ -150,13 +168,12 @@ def run(
     config: WorldConfig, settings: Settings, out: Path, minutes: float, step: Callable[[], None]
 ) -> Iterator[Point]:
     """Train until the run's own time is ``minutes`` in all; yields each look at the policy."""
-    rates = settings.rates
-    first = mappo.first_learner(settings.seed, rates)
+    rates, algorithm = rates_of(settings), ALGORITHMS[settings.algorithm]
+    first = algorithm.first_learner(settings.seed, rates)
     state = State(first, np.int32(0), np.float64(0), np.int64(0), np.float64(-np.inf))
     kept = out / "checkpoint.npz"
     if kept.exists():
-        found, _ = arrays.load(kept, "training", VERSION)
-        state = put_back(kept, found, state)
+        state, _ = checkpoint.load(kept, "training", state)
     curve = out / "curve.jsonl"
     cut_after(curve, int(state.iteration))
     trained_on = platforms(out, config, settings, step)
@@ -171,7 +188,7 @@ def run(
         played, requests = game.episode(
             goal, learner.policy, learner.log_std, platform.state, settings.episode_days, seed
         )
-        learner, report = mappo.update(learner, played, rates, jax.random.key(seed))
+        learner, report = algorithm.update(learner, played, rates, jax.random.key(seed))
         jax.block_until_ready(learner.policy)
         gain = {role: mean_gain(steps) for role, steps in played.items()}
         state = state._replace(
@@ -192,7 +209,7 @@ def run(
             )
             with curve.open("ab") as file:
                 file.write(msgspec.json.encode(point) + b"\n")
-            arrays.save(kept, "training", VERSION, leaves(state), {"upwell": __version__})
+            checkpoint.save(kept, "training", state, {"upwell": __version__})
             yield point
 
 

@@ -1,0 +1,93 @@
+"""A training run in its folder: killed and gone on with it ends where it would have; wrong requests are refused."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from upwell.agents.network import load_policy
+from upwell.errors import BadRequest
+from upwell.learn import train
+from upwell.world.config import WorldConfig, reference_world, to_toml
+
+SMALL = reference_world().override(
+    {"sizes.users": 200, "sizes.contents": 300, "sizes.creators": 30, "sizes.segments": 1, "sizes.ticks_per_day": 24}
+)
+SHORT = train.Settings(
+    "mappo", 4, 200, 300, worlds=1, burn_in=9, episode_days=1, judged_days=2, judged_every=1, judged_seeds=1
+)
+FEW = {"memory": 4_096.0, "kept": 512.0, "updates": 4.0, "batch": 128.0}
+
+
+def folder(path: Path, settings: train.Settings, config: WorldConfig = SMALL) -> Path:
+    path.mkdir()
+    (path / "world.toml").write_text(to_toml(config), encoding="utf-8")
+    (path / "settings.json").write_bytes(msgspec.json.encode(settings))
+    return path
+
+
+def looks(out: Path, settings: train.Settings, many: int) -> list[train.Point]:
+    """Go on until so many looks at the policy are in the curve."""
+    there = len(train.points(out / "curve.jsonl"))
+    run = train.run(SMALL, settings, out, 60.0, lambda: None)
+    return [next(run) for _ in range(many - there)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", train.ALGORITHMS)
+def test_killed_and_resumed_it_ends_where_it_would_have_ended(tmp_path, algorithm):
+    rates = FEW if algorithm == "maddpg" else {}
+    settings = msgspec.structs.replace(SHORT, algorithm=algorithm, rates=rates)
+    whole, cut = folder(tmp_path / "whole", settings), folder(tmp_path / "cut", settings)
+    command = [sys.executable, "-c", "from upwell.cli import main; main()", "train", "--algorithm", algorithm]
+    child = subprocess.Popen([*command, "--out", str(cut), "--resume", "--minutes", "60"], stderr=subprocess.DEVNULL)
+    patience = time.monotonic() + 400.0
+    while not train.points(cut / "curve.jsonl"):
+        assert child.poll() is None, "ended by itself"
+        assert time.monotonic() < patience
+        time.sleep(0.2)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    many = len(train.points(cut / "curve.jsonl")) + 1
+    looks(cut, settings, many)
+    looks(whole, settings, many)
+    for a, b in zip(train.points(whole / "curve.jsonl"), train.points(cut / "curve.jsonl"), strict=True):
+        assert (a.iteration, a.objective, a.metrics, a.learning, a.requests) == (
+            b.iteration, b.objective, b.metrics, b.learning, b.requests,
+        )  # fmt: skip
+    with np.load(whole / "checkpoint.npz") as a, np.load(cut / "checkpoint.npz") as b:
+        assert set(a.files) == set(b.files)
+        for name in a.files:
+            if "seconds" not in name:
+                np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    load_policy(cut / "policy.npz")
+
+
+def test_what_it_cannot_go_on_with_is_refused(tmp_path):
+    settings = msgspec.structs.replace(SHORT, rates={"speed": 1.0})
+    with pytest.raises(BadRequest, match="mappo has no rate 'speed': it has learning"):
+        next(train.run(SMALL, settings, tmp_path / "a", 1.0, lambda: None))
+
+
+def upwell(*args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from upwell.cli import main; main()", "train", *args]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_command_refuses_what_it_would_overwrite_or_does_not_know(tmp_path):
+    held = folder(tmp_path / "held", SHORT)
+    for args, said in (
+        (("--algorithm", "dqn"), "choose from mappo, maddpg"),
+        (("--out", str(held)), "holds a run already"),
+        (("--out", str(tmp_path / "none"), "--resume"), "no run to go on with"),
+    ):
+        done = upwell(*args)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert done.stderr.count("\n") == 1
