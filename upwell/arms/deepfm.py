@@ -8,8 +8,8 @@ never sees exposure or record; the less evidence there is of a content, the more
 added in proportion to the square root of what evidence lacks. Candidates are retrieved without the deep part.
 
 Both learn from a bounded sample of the impressions of the last days, valid view or not, with Adam. The place in the
-slate is a regressor of its own while learning, and 0 when ranking. Until the first morning with a log, the arm ranks
-by fit and record.
+slate is a regressor of its own while learning, and 0 when ranking. Both start from what needs no log: first-order
+weights of the fit and of the record (``fm.informed``), so that the first day is not one of ignorance.
 
 Tuned by `upwell tune` (see docs/benchmarks.md).
 """
@@ -35,14 +35,12 @@ ROWS, A_TICK = 65_536, 256
 """Impressions kept, and taken of each tick: about two days'."""
 STEPS, BATCH = 96, 512
 """Of each morning's training."""
-BEFORE = 5.0
-"""Weight of the fit, in log units, until the first morning with a log."""
 
 
 class Tuned(NamedTuple):
     """Tunables; the defaults are the best found."""
 
-    rate: float = 0.01  # Adam's step
+    rate: float = 0.003  # Adam's step
     decay: float = 1e-4  # weight of the squared embeddings in the loss
     optimism: float = 0.5  # log units for a content without any evidence
     evidence: float = 1.0  # expected valid views that weigh as much as the exploration tower
@@ -52,9 +50,9 @@ class Tuned(NamedTuple):
 
 
 RANGES = {
-    "rate": Range(0.002, 0.03, log=True),
+    "rate": Range(0.001, 0.01, log=True),
     "decay": Range(1e-6, 1e-2, log=True),
-    "optimism": Range(0.0, 3.0),
+    "optimism": Range(0.0, 1.5),
     "evidence": Range(0.3, 10.0, log=True),
 } | SHARED
 
@@ -84,24 +82,16 @@ class Own(NamedTuple):
     moments: nets.Moments
     log: Log
     at: Array  # i32, row that is written next
-    learned: Array  # bool, whether there was a morning with a log
-    known: fm.Side  # of every content this morning, [M]
-    tower: fm.Side
 
 
 def begin(config: WorldConfig, tuned: Tuned) -> Own:
     sizes = config.sizes
-    both = Nets(fm.machine(sizes, 5_100, deep=True), fm.machine(sizes, 5_200, deep=False))
+    both = Nets(*(fm.informed(fm.machine(sizes, stream, deep)) for stream, deep in ((5_100, True), (5_200, False))))
     whole, real = jnp.zeros(ROWS, jnp.int32), jnp.zeros(ROWS)
     viewer = fm.Viewer(whole, jnp.zeros((ROWS, fm.TASTES), jnp.int32), jnp.zeros((ROWS, fm.TASTES), bool))
     item = fm.Item(jnp.zeros((ROWS, 3), jnp.int32), whole, whole, whole, real)
     log = Log(viewer, item, jnp.zeros((ROWS, fm.PAIRS)), real, real, real, real)
-    nothing = jnp.zeros(sizes.contents)
-    vector = jnp.zeros((sizes.contents, fm.K))
-    known = fm.Side(nothing, vector, nothing, jnp.zeros((sizes.contents, fm.FIRST)))
-    return Own(
-        tuned, both, nets.at_rest(both), log, jnp.int32(0), jnp.asarray(False), known, known._replace(hidden=None)
-    )
+    return Own(tuned, both, nets.at_rest(both), log, jnp.int32(0))
 
 
 def items(view: View) -> fm.Item:
@@ -190,14 +180,7 @@ def morning(view: View) -> Own:
     own: Own = view.arm
     has_log = own.log.weight.any()
     both, moments = jax.lax.cond(has_log, lambda: trained(view, own), lambda: (own.nets, own.moments))
-    of = items(view)
-    return own._replace(
-        nets=both,
-        moments=moments,
-        learned=has_log,
-        known=fm.item_side(both.known, of, by_record=True),
-        tower=fm.item_side(both.tower, of, by_record=False),
-    )
+    return own._replace(nets=both, moments=moments)
 
 
 def lacking(view: View) -> Array:
@@ -206,23 +189,21 @@ def lacking(view: View) -> Array:
     return view.arm.tuned.evidence / (views + view.arm.tuned.evidence)
 
 
-def before(view: View, fit: Array, ids: Array) -> Array:
-    """The order until there is a log; ids ``[S, 1, X]``."""
-    return BEFORE * fit + items(view).record[ids]
-
-
 def estimated(view: View, viewer: fm.Viewer, pair: Array, ids: Array, deep: bool = True) -> Array:
     """Log-odds of a valid view, of users ``[S, R, 1]``, contents i32 ``[S, 1, X]`` and numbers of both."""
     own: Own = view.arm
     known_by = own.nets.known if deep else own.nets.known._replace(deep=None)
 
-    def of(m: fm.Machine, contents: fm.Side) -> Array:
-        return fm.logit(m, fm.user_side(m, viewer), jax.tree.map(lambda x: x[ids], contents), pair)
+    # Fields are of now: what a content has done since the morning counts at once.
+    fields = jax.tree.map(lambda x: x[ids], items(view))
+
+    def of(m: fm.Machine, by_record: bool) -> Array:
+        side = worked_out(view.day >= 0, lambda: fm.item_side(m, fields, by_record))
+        return fm.logit(m, fm.user_side(m, viewer), side, pair)
 
     thin = lacking(view)[ids]
-    known, tower = of(known_by, own.known), of(own.nets.tower, own.tower)
-    learned = (1.0 - thin) * known + thin * tower + own.tuned.optimism * jnp.sqrt(thin)
-    return jnp.where(own.learned, learned, before(view, pair[..., 0], ids))
+    known, tower = of(known_by, by_record=True), of(own.nets.tower, by_record=False)
+    return (1.0 - thin) * known + thin * tower + own.tuned.optimism * jnp.sqrt(thin)
 
 
 def personal(view: View, users: Users, similarity: Array, ids: Array) -> Array:
@@ -242,10 +223,8 @@ def segment(view: View) -> Array:
 
 
 def promise(view: View) -> Array:
-    """By first-order weights and record alone, plus optimism: what needs no user."""
-    thin = lacking(view)
-    learned = (1.0 - thin) * view.arm.known.linear + thin * view.arm.tower.linear
-    return jax.nn.sigmoid(learned + view.arm.tuned.optimism * jnp.sqrt(thin))
+    """By record, and optimism: what needs no user."""
+    return jax.nn.sigmoid(items(view).record + view.arm.tuned.optimism * jnp.sqrt(lacking(view)))
 
 
 deepfm = reranker(

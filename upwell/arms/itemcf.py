@@ -5,6 +5,9 @@ Two contents are alike when the same users viewed them: the cosine of their colu
 everything say less of each (Deshpande & Karypis 2004). The columns are never formed. Each user has a fixed vector of
 random signs, a content's sketch is the sum of its viewers', and the cosine of two sketches estimates that of the
 columns with a standard error below 1/sqrt(DIMS) (Johnson & Lindenstrauss 1984; with signs: Achlioptas 2003).
+
+Tuned on 2026-11-26: the best of twelve settings, +.044 over raw's objective on development seeds
+(`upwell tune itemcf --trials 12 --seeds 100,101,102 --users 1000 --contents 2500 --burn-in 56 --days 10`).
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ output is added to the content's score in the ranker's own order and in its retr
 also asked for as heating, the furthest behind first. See ``regulator.tasks`` for the controller.
 
 Time is told by traffic: a day is gone when a usual day's impressions are.
+
+Tuned on 2026-11-26: the best of twelve settings, +.022 over raw's objective on development seeds
+(`upwell tune pid --trials 12 --seeds 100,101,102 --users 1000 --contents 2500 --burn-in 56 --days 10`).
 """
 
 from __future__ import annotations

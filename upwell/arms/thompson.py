@@ -8,7 +8,8 @@ and bought clicks bring nothing.
 Draws are of log-odds: for rate ~ Beta(a, b) those have mean digamma(a) - digamma(b) and variance
 trigamma(a) + trigamma(b), and are drawn as a normal with these two moments, from one hashed uniform each.
 
-Tuned by `upwell tune` (see docs/benchmarks.md).
+Tuned on 2026-11-26: the best of twelve settings, +.076 over raw's objective on development seeds
+(`upwell tune thompson --trials 12 --seeds 100,101,102 --users 1000 --contents 2500 --burn-in 56 --days 10`).
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ def tune(
     out: Annotated[Path, typer.Option(help="folder of the trials; those found there are not run again")] = Path(
         "out/tune"
     ),
+    oracle: Annotated[bool, typer.Option(help="run the oracle too, for the share of its gap that is closed")] = False,
     json: Json = False,
 ) -> None:
     """Try settings of each arm's declared tunables; the best by mean objective over the seeds is printed."""
@@ -51,8 +52,8 @@ def tune(
     config = build_world(world, [*sizes, *(set or [])], users or protocol.users, contents)
     length = protocol.burn_in if burn_in is None else burn_in
     plan = Plan(config, tuple(names), drawn, days or protocol.days, length)
-    with progress("days", tuning.days_left(plan, trials, out)) as step:
-        result = tuning.run(plan, trials, out, step)
+    with progress("days", tuning.days_left(plan, trials, out, oracle)) as step:
+        result = tuning.run(plan, trials, out, step, oracle)
     emit({"arms": result}, json, lambda: show(result))
 
 
@@ -60,4 +61,6 @@ def show(result: dict[str, Any]) -> None:
     for name, best in result.items():
         rows = [[key, number(value)] for key, value in best["values"].items()]
         rows += [["objective", f"{best['objective']:.4f}"], ["gain over raw", f"{best['gain']:+.4f}"]]
+        if best["gap_closed"] is not None:
+            rows.append(["share of the oracle's gap closed", f"{best['gap_closed']:.1%}"])
         table(f"{name}: best of {len(best['trials'])} (trial {best['trial']})", ["tunable", "value"], rows)

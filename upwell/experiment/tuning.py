@@ -93,65 +93,66 @@ def save(path: Path, trial: Trial) -> None:
     part.replace(path)
 
 
-def days_left(plan: Plan, trials: int, out: Path) -> int:
+def jobs(plan: Plan, trials: int, oracle: bool) -> list[tuple[str, int, Space, dict[str, float]]]:
+    """What is run on each seed: arm, trial, its space and the setting. Raw comes first."""
+    as_it_is = ["raw", *(["oracle"] if oracle else [])]
+    found = [(name, 0, Space(members(name), {}, lambda _: None), dict[str, float]()) for name in as_it_is]
+    for name in plan.arms:
+        of = space(name)
+        found += [(name, trial, of, values_of(name, of, trial)) for trial in range(trials)]
+    return found
+
+
+def days_left(plan: Plan, trials: int, out: Path, oracle: bool = False) -> int:
     """Simulated days still to do, for the progress bar."""
     stamp, days = plan.stamp(), 0
     for seed in plan.seeds:
-        many = plan.days * (load(path_of(out, "raw", 0, seed), stamp, {}) is None)
-        for name in plan.arms:
-            of = space(name)
-            for trial in range(trials):
-                there = load(path_of(out, name, trial, seed), stamp, values_of(name, of, trial))
-                many += plan.days * len(of.family) * (there is None)
-        days += many + plan.burn_in * bool(many)
+        missing = [
+            len(of.family)
+            for name, trial, of, values in jobs(plan, trials, oracle)
+            if load(path_of(out, name, trial, seed), stamp, values) is None
+        ]
+        days += plan.days * sum(missing) + plan.burn_in * bool(missing)
     return days
 
 
-def run(plan: Plan, trials: int, out: Path, step: Step) -> dict[str, Any]:
-    """Every trial of every arm of the plan, those in ``out`` read back; see ``summarise``."""
+def run(plan: Plan, trials: int, out: Path, step: Step, oracle: bool = False) -> dict[str, Any]:
+    """Every trial of every arm of the plan, those in ``out`` read back; see ``summarise``.
+
+    Args:
+        oracle: run the oracle on the same seeds, for the share of its gap closed.
+    """
     stamp = plan.stamp()
-    found: dict[str, list[list[Trial]]] = {name: [[] for _ in range(trials)] for name in plan.arms}
-    raw: list[Trial] = []
+    found: dict[tuple[str, int], list[Trial]] = {}
     for seed in plan.seeds:
         state: WorldState | None = None
-
-        def start(seed: int = seed) -> WorldState:
-            nonlocal state
-            if state is None:
-                state = world.burnt_in(plan.config, seed, plan.burn_in, step)
-            return state
-
-        path = path_of(out, "raw", 0, seed)
-        first = load(path, stamp, {})
-        if first is None:
-            arm = members("raw")[0]
-            first = Trial(stamp, {}, arm.name, lived(plan, arm, None, start(), step))
-            save(path, first)
-        raw.append(first)
-        for name in plan.arms:
-            of = space(name)
-            for trial in range(trials):
-                values, path = values_of(name, of, trial), path_of(out, name, trial, seed)
-                done = load(path, stamp, values)
-                if done is None:
-                    each = [
-                        Trial(stamp, values, arm.name, lived(plan, arm, of.make(values), start(), step))
-                        for arm in of.family
-                    ]
-                    done = max(each, key=partial(worth, plan, first))
-                    save(path, done)
-                found[name][trial].append(done)
-    return {name: summarise(plan, rows, raw) for name, rows in found.items()}
+        for name, trial, of, values in jobs(plan, trials, oracle):
+            path = path_of(out, name, trial, seed)
+            done = load(path, stamp, values)
+            if done is None:
+                if state is None:
+                    state = world.burnt_in(plan.config, seed, plan.burn_in, step)
+                each = [
+                    Trial(stamp, values, arm.name, lived(plan, arm, of.make(values), state, step)) for arm in of.family
+                ]
+                first = found["raw", 0][-1] if name != "raw" else each[0]
+                done = max(each, key=partial(worth, plan, first))
+                save(path, done)
+            found.setdefault((name, trial), []).append(done)
+    raw, best = found["raw", 0], found.get(("oracle", 0))
+    return {name: summarise(plan, [found[name, trial] for trial in range(trials)], raw, best) for name in plan.arms}
 
 
-def summarise(plan: Plan, trials: Sequence[Sequence[Trial]], raw: Sequence[Trial]) -> dict[str, Any]:
+def summarise(
+    plan: Plan, trials: Sequence[Sequence[Trial]], raw: Sequence[Trial], oracle: Sequence[Trial] | None
+) -> dict[str, Any]:
     """The best trial by mean objective over seeds, and all of them.
 
     Returns:
         "values", "objective" and "gain" (over raw on the same seeds) of the best, its number "trial"; "raw": raw's
-        objective; "trials": of each its values, objective, and gain by seed.
+        objective; "trials": of each its values, objective, and gain by seed; "gap_closed": the best's share of the gap
+        from raw to the oracle (None where that did not run).
     """
-
     base = np.array([worth(plan, first, first) for first in raw])
     rows: list[dict[str, Any]] = []
     for trial in trials:
@@ -159,12 +160,15 @@ def summarise(plan: Plan, trials: Sequence[Sequence[Trial]], raw: Sequence[Trial
         gains = [float(g) for g in objective - base]
         rows.append({"values": trial[0].values, "objective": float(objective.mean()), "gains": gains})
     best = max(range(len(rows)), key=lambda i: rows[i]["objective"])
-    gain = float(np.mean(rows[best]["gains"]))
+    gain, gap = float(np.mean(rows[best]["gains"])), None
+    if oracle is not None:
+        gap = float(np.mean([worth(plan, first, t) for t, first in zip(oracle, raw, strict=True)]) - base.mean())
     return {
         "trial": best,
         "values": rows[best]["values"],
         "objective": rows[best]["objective"],
         "gain": gain,
         "raw": float(base.mean()),
+        "gap_closed": gain / gap if gap else None,
         "trials": rows,
     }
