@@ -90,7 +90,7 @@ def test_a_run_that_goes_on_is_the_same_run(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="its recipe is"):
         train(data, replace(QUICK, rate=0.5), SMALL, path)
     with pytest.raises(BadRequest, match="its shape is"):
-        train(data, QUICK, replace(SMALL, layers=1), path)
+        train(data, QUICK, replace(SMALL, layers=2), path)
 
 
 def test_a_step_hangs_on_seed_and_number_alone() -> None:
@@ -100,6 +100,7 @@ def test_a_step_hangs_on_seed_and_number_alone() -> None:
     assert not np.array_equal(a.negatives, c.negatives)
 
 
+@pytest.mark.slow
 def test_a_planted_pattern_is_learnt() -> None:
     data = planted(200, 40, 1)
     learner = train(data, replace(QUICK, steps=150, positions=1_000), SMALL)

@@ -99,6 +99,7 @@ def test_outputs_for_training_are_what_is_served() -> None:
         close(out[n - 1], encode(MODEL, TABLE, events, jnp.array([n]))[1][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [MODEL, Plain(SMALL, jax.random.key(1))], ids=["encoder", "plain"])
 def test_frugal_passes_give_the_same(model: Encoder) -> None:
     events = Events(*(jnp.asarray(x[0]) for x in some_events(1, 65)))

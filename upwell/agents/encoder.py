@@ -112,22 +112,36 @@ class Encoder(eqx.Module):
 
         Windows stand every ``recent`` events; an event is read with the ``chunk`` to ``window`` events up to it and
         with the memory of all before. ``frugal`` works windows out one after another, and again on the way back
-        (Chen et al., arXiv 1604.06174): the memory of one window instead of all. Tokens and vectors are
-        multiplied by ``keep`` ``[T, max(width, content)]``, for dropout.
+        (Chen et al., arXiv 1604.06174): the memory of one window instead of all. Tokens and vectors are multiplied by
+        ``keep`` ``[T, max(width, content)]``, for dropout.
         """
         shape = self.shape
-        seen = self.see(table, events)
-        if keep is not None:
-            kept = seen.token * keep[:, : shape.width], seen.vector * keep[:, : shape.content]
-            seen = Seen(*kept, seen.engaged)
-        memories = self.compress.over(seen.token.reshape(-1, shape.chunk, shape.width))
-        starts = jnp.arange(0, len(seen.engaged) - shape.chunk, shape.recent)
+        starts = jnp.arange(0, events.row.shape[0] - shape.chunk, shape.recent)
+        empty = jnp.zeros(shape.memory)
+
+        def cut(x: Array, start: Array) -> Array:
+            return lax.dynamic_slice_in_dim(x, start, shape.window)
+
+        def look(events: Events, keep: Array | None) -> Seen:
+            seen = self.see(table, events)
+            if keep is None:
+                return seen
+            return Seen(seen.token * keep[:, : shape.width], seen.vector * keep[:, : shape.content], seen.engaged)
+
+        def one(memory: Array, start: Array) -> tuple[Array, Array]:
+            seen = look(Events(*(cut(x, start) for x in events)), None if keep is None else cut(keep, start))
+            done = seen.token[: shape.recent].reshape(-1, shape.chunk, shape.width)
+            return self.compress.over(memory, done)[-1], self.read_all(memory, seen)
 
         def at(start: Array) -> Array:
-            window = Seen(*(lax.dynamic_slice_in_dim(x, start, shape.window) for x in seen))
-            return self.read_all(memories[start // shape.chunk], window)
+            return self.read_all(memories[start // shape.chunk], Seen(*(cut(x, start) for x in seen)))
 
-        out = lax.map(jax.checkpoint(at), starts) if frugal else jax.vmap(at)(starts)
+        if frugal:
+            out = lax.scan(jax.checkpoint(one), empty, starts)[1]
+        else:
+            seen = look(events, keep)
+            memories = self.compress.over(empty, seen.token.reshape(-1, shape.chunk, shape.width))
+            out = jax.vmap(at)(starts)
         return jnp.concatenate([out[0, : shape.chunk], out[:, shape.chunk :].reshape(-1, shape.content)])
 
 

@@ -110,15 +110,14 @@ class Compressor(eqx.Module):
         gated = jax.nn.sigmoid(jax.vmap(self.gate)(tokens)) * jnp.tanh(jax.vmap(self.value)(tokens))
         return self.cell(gated.mean(0), memory)
 
-    def over(self, tokens: Array) -> Array:
+    def over(self, memory: Array, tokens: Array) -> Array:
         """Memories f32 ``[K + 1, memory]`` before and after each of K chunks ``[K, chunk, width]``."""
 
         def fold(memory: Array, chunk: Array) -> tuple[Array, Array]:
             after = self(memory, chunk)
             return after, after
 
-        start = jnp.zeros(self.cell.hidden_size)
-        return jnp.concatenate([start[None], lax.scan(fold, start, tokens)[1]])
+        return jnp.concatenate([memory[None], lax.scan(fold, memory, tokens)[1]])
 
 
 def turned(x: Array, at: Array) -> Array:

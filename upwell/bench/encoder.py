@@ -18,8 +18,8 @@ from upwell.learn.sequences import Sequences, movielens
 from upwell.world.config import reference_world
 
 MEMORY = ("encoder", "encoder+frugal", "plain", "plain+frugal")
-USERS = 16
-"""Users at once when memory is measured."""
+USERS = {"train": 16, "last": 128}
+"""Users at once when memory is measured, so many that a process's own doings do not count."""
 WORLD = {"sizes.users": 1_200, "sizes.contents": 3_000, "sizes.creators": 300}
 BURN_IN, DAYS = 21, 14
 LONGEST = 500
@@ -89,7 +89,7 @@ def memory(events: int, step: Callable[[], None]) -> dict[str, Any]:
         found[what] = {}
         for model in MEMORY:
             if what == "train" or "+" not in model:
-                found[what][model] = encoder_memory.run(model, what, USERS, events)
+                found[what][model] = encoder_memory.run(model, what, USERS[what], events)
             step()
     train, last = found["train"], found["last"]
     return {
