@@ -24,7 +24,7 @@ WORLD = {"sizes.users": 1_200, "sizes.contents": 3_000, "sizes.creators": 300}
 BURN_IN, DAYS = 21, 14
 LONGEST = 500
 """Events of a user of MovieLens-100K, the latest: one in 200 has more."""
-STEPS = {"ml-100k": 300, "world": 300}
+STEPS = {"ml-100k": 300, "world": 200}
 TRIED: dict[str, list[dict[str, float]]] = {
     "encoder": [{"rate": 3e-3}, {"rate": 6e-3}, {"rate": 6e-3, "dropout": 0.5}, {"rate": 1e-2, "dropout": 0.3}],
     "gru": [{"rate": 3e-3}, {"rate": 6e-3}, {"rate": 6e-3, "dropout": 0.5}, {"rate": 1e-2, "dropout": 0.3}],
