@@ -191,7 +191,7 @@ def lacking(view: View) -> Array:
 
 
 def estimated(view: View, viewer: fm.Viewer, pair: Array, ids: Array, deep: bool = True) -> Array:
-    """Log-odds of a valid view, of users ``[S, R, 1]``, contents i32 ``[S, 1, X]`` and numbers of both."""
+    """Log-odds of a valid view, of users ``[S, R, 1]``, contents i32 ``[S or 1, 1, X]`` and numbers of both."""
     own: Own = view.arm
     known_by = own.nets.known if deep else own.nets.known._replace(deep=None)
 
@@ -215,12 +215,13 @@ def personal(view: View, users: Users, similarity: Array, ids: Array) -> Array:
 
 def segment(view: View) -> Array:
     """Of a user with each segment's mean, and no views."""
-    ids = features.everywhere(view)
+    # Contents stand once, not once a segment.
+    ids = jnp.arange(view.age_days.shape[0])[None, None, :]
     numbers = worked_out(view.day >= 0, lambda: features.segment_means(view))
-    cells = jnp.arange(ids.shape[0])[:, None, None]
+    cells = jnp.arange(view.users.mind.shape[0])[:, None, None]
     none = jnp.zeros((*cells.shape, fm.TASTES), jnp.int32)
     viewer = fm.Viewer(cells, none, none > 0)
-    return estimated(view, viewer, jnp.stack(numbers, axis=-1)[:, None], ids[:, None, :], deep=False)[:, 0]
+    return estimated(view, viewer, jnp.stack(numbers, axis=-1)[:, None], ids, deep=False)[:, 0]
 
 
 def promise(view: View) -> Array:

@@ -145,13 +145,16 @@ def logit(m: Machine, user: Side, item: Side, pair: Array) -> Array:
     """Log-odds, of sides that broadcast to ``[...]`` and numbers of both f32 ``[..., PAIRS]``."""
     v, w = m.pair[:, :K], m.pair[:, K]
     both = (user.vector * item.vector).sum(-1)
-    crossed = (pair * (user.vector @ v.T + item.vector @ v.T + w)).sum(-1)
+    towards = user.vector @ v.T + item.vector @ v.T + w
+    crossed = sum(pair[..., i] * towards[..., i] for i in range(PAIRS))
     summed = user.vector, item.vector
     within = sum(0.5 * ((x**2).sum(-1) - s.square) for x, s in zip(summed, (user, item), strict=True))
+    # Sums over the few numbers are spelled out: as products of matrices so narrow they take many times as long.
     gram = v @ v.T
-    numbers = 0.5 * ((pair @ (gram - jnp.diag(jnp.diag(gram)))) * pair).sum(-1)
+    numbers = sum(gram[i, j] * pair[..., i] * pair[..., j] for i in range(PAIRS) for j in range(i))
     total = m.bias + user.linear + item.linear + both + crossed + within + numbers
     if m.deep is None or user.hidden is None or item.hidden is None:
         return total
-    hidden = jax.nn.relu(user.hidden + item.hidden + pair @ m.deep.pair + m.deep.first)
+    weighed = sum(pair[..., i, None] * m.deep.pair[i] for i in range(PAIRS))
+    hidden = jax.nn.relu(user.hidden + item.hidden + weighed + m.deep.first)
     return total + jax.nn.relu(hidden @ m.deep.inner + m.deep.second) @ m.deep.out

@@ -81,7 +81,7 @@ def morning(view: View) -> Own:
 
 
 def about(view: View, fit: Array, satiety: Array, idle: Array, ids: Array, place: Array) -> Array:
-    """Features f32 ``[S, R, X, d]`` of contents i32 ``[S, X]`` or ``[S, R, X]``."""
+    """Features f32 ``[S, R, X, d]`` of contents i32 ``[S or 1, X]`` or ``[S, R, X]``."""
     contents, age = view.contents, view.age_days[ids]
     followers = jnp.log1p(contents.creator_followers[contents.creator])[ids] / 10.0
     of_content = [(age < features.NEW_DAYS) * 1.0, jnp.exp(-age / 7.0), followers]
@@ -117,7 +117,7 @@ def personal(view: View, users: Users, similarity: Array, ids: Array) -> Array:
 
 
 def segment(view: View) -> Array:
-    every = features.everywhere(view)
+    every = jnp.arange(view.age_days.shape[0])[None, :]  # once, not once a segment
     means = worked_out(view.day >= 0, lambda: features.segment_means(view))
     fit, satiety, idle = (x[:, None, :] for x in means)
     return bound(view, about(view, fit, satiety, idle, every, jnp.zeros(())), every)[:, 0, :]

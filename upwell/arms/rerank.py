@@ -22,7 +22,7 @@ from upwell.agents import content
 from upwell.arms import features
 from upwell.arms.tuning import Range
 from upwell.regulator.tick import Requests
-from upwell.world.arm import Arm, Batch, Lesson, View, counts
+from upwell.world.arm import Arm, Batch, Lesson, View, counts, worked_out
 from upwell.world.config import WorldConfig
 from upwell.world.state import Array, Users
 
@@ -66,7 +66,7 @@ def reranker(
         )
 
     def scores(view: View, batch: Batch) -> Array:
-        return logits(view, batch.users, batch.similarity, batch.ids)
+        return worked_out(view.day >= 0, lambda: logits(view, batch.users, batch.similarity, batch.ids))
 
     def retrieval(view: View) -> Array:
         dials = shared(view)
@@ -87,7 +87,8 @@ def reranker(
         return jnp.where(reached, logits(view, batch.users, similarity, grants), -jnp.inf)
 
     def explore(view: View, batch: Batch) -> tuple[Array, Array]:
-        return jnp.broadcast_to(shared(view).explore, batch.place.shape), scores(view, batch)
+        own = scores(view, batch) if batch.scores is None else batch.scores
+        return jnp.broadcast_to(shared(view).explore, batch.place.shape), own
 
     return Arm(
         name, scores, requests, match, heat, explore, retrieval=retrieval,

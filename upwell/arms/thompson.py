@@ -23,7 +23,8 @@ from upwell.agents.xp import hash_uniform
 from upwell.arms import features
 from upwell.arms.rerank import SHARED, Estimate, reranker
 from upwell.arms.tuning import Range
-from upwell.world.arm import View, counts, worked_out
+from upwell.world.arm import Batch, Lesson, View, counts, worked_out
+from upwell.world.config import WorldConfig
 from upwell.world.state import Array, Users
 
 NARROW, WIDE, TURN = 531, 532, 533
@@ -59,10 +60,28 @@ def log_odds(valid: Array, impressions: Array, prior_rate: Array, prior: Array) 
     return digamma(a) - digamma(b), jnp.sqrt(polygamma(1, a) + polygamma(1, b))
 
 
-def posterior(view: View) -> tuple[Array, Array]:
-    """Of every content, f32 ``[M]`` each."""
+class Own(NamedTuple):
+    """What the arm remembers: its posterior, as of the last batch."""
+
+    tuned: Tuned
+    mean: Array  # f32 [M]
+    spread: Array
+
+
+def begin(config: WorldConfig, tuned: Tuned) -> Own:
+    none = jnp.zeros(config.sizes.contents)
+    return Own(tuned, none, none)
+
+
+def updated(view: View) -> Own:
+    """With the posterior of every content by what is counted now."""
     impressions, _, valid, _ = counts(view)
-    return log_odds(valid, impressions, features.platform_valid(view), view.arm.prior)
+    return Own(view.arm.tuned, *log_odds(valid, impressions, features.platform_valid(view), view.arm.tuned.prior))
+
+
+def learn(view: View, batch: Batch, lesson: Lesson) -> Own:
+    """Once a tick, by the platform's own counts: they hold all batches but this one."""
+    return updated(view)
 
 
 def drawn(view: View, stream: int, ids: Array) -> Array:
@@ -71,19 +90,19 @@ def drawn(view: View, stream: int, ids: Array) -> Array:
 
     def draw() -> Array:
         u = hash_uniform(jnp, view.seed, stream, view.tick_key, cells, ids)
-        return mean[ids] + spread[ids] * ndtri(u)
+        return view.arm.mean[ids] + view.arm.spread[ids] * ndtri(u)
 
-    mean, spread = worked_out(view.day >= 0, lambda: posterior(view))
     return worked_out(view.day >= 0, draw)
 
 
 def personal(view: View, users: Users, similarity: Array, ids: Array) -> Array:
-    return view.arm.fit * similarity + view.arm.worth * drawn(view, NARROW, ids)[:, None, :]
+    tuned = view.arm.tuned
+    return tuned.fit * similarity + tuned.worth * drawn(view, NARROW, ids)[:, None, :]
 
 
 def segment(view: View) -> Array:
-    every = features.everywhere(view)
-    return view.arm.fit * features.segment_fit(view) + view.arm.worth * drawn(view, WIDE, every)
+    every, tuned = features.everywhere(view), view.arm.tuned
+    return tuned.fit * features.segment_fit(view) + tuned.worth * drawn(view, WIDE, every)
 
 
 def promise(view: View) -> Array:
@@ -92,5 +111,5 @@ def promise(view: View) -> Array:
 
 
 thompson = reranker(
-    "thompson", Estimate(personal, segment, promise), lambda view: view.arm, Tuned(), lambda config, tuned: tuned
+    "thompson", Estimate(personal, segment, promise), lambda view: view.arm.tuned, Tuned(), begin, updated, learn
 )

@@ -65,6 +65,7 @@ class Batch(NamedTuple):
     blocked: Array  # bool [S, R, C], shown to this user within the no-repeat window
     tried: Array  # bool [S, C], tried out by the ranker at this tick
     protected: Array  # bool [S, R], nothing may be tried on them: the new, and the holdout
+    scores: Array | None = None  # f32 [S, R, C], the arm's own of this batch: ``explore`` need not work them out again
 
 
 Scores = Callable[[View, Batch], Array]

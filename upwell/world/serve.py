@@ -216,15 +216,15 @@ def ask(
             jnp, regulator.hour_impressions, regulator.hour_heated, coming, config.heating.cap
         )
         slots = guards.within_window(jnp, wanted, left)
+    own = arm.scores(view, batch)
     if arm.explore is not None:
-        probability, logits = arm.explore(view, batch)
+        probability, logits = arm.explore(view, batch._replace(scores=own))
         probability = jnp.where(batch.protected | ~moment.present, 0.0, probability * regulator.throttle)
         places = len(slate.explored_places(sizes.slate))
         u = hash_uniform(jnp, state.seed, WHETHER, moment.key, user_id[..., None], jnp.arange(places))
         u_which = hash_uniform(jnp, u[..., None] * 2.0**24, WHICH, ids[:, None, None, :])
         exploration = slate.Exploration(probability, logits, u, u_which)
-    scores = quantise(jnp, arm.scores(view, batch))
-    return slate.Question(ids, scores, batch.blocked, grants, slots, exploration)
+    return slate.Question(ids, quantise(jnp, own), batch.blocked, grants, slots, exploration)
 
 
 def look(
