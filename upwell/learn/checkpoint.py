@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from upwell.agents import arrays
@@ -36,4 +37,9 @@ def load(path: Path, kind: str, like: T) -> tuple[T, dict[str, Any]]:
     wanted = {name: (np.shape(leaf), np.dtype(leaf.dtype)) for name, leaf in named(like).items()}
     if wanted != {name: (leaf.shape, leaf.dtype) for name, leaf in found.items()}:
         raise BadRequest(f"{path}: its arrays are not those of this version's {kind}")
-    return jax.tree.unflatten(jax.tree.structure(like), [found[name] for name in wanted]), about
+    # NumPy's own sums round otherwise than JAX's: what was JAX's has to be so again, or a run goes on a bit off.
+    leaves = [
+        found[name] if isinstance(leaf, (np.ndarray, np.generic)) else jnp.asarray(found[name])
+        for name, leaf in named(like).items()
+    ]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves), about
