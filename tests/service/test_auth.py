@@ -260,8 +260,8 @@ def test_never_more_than_the_rate_and_after_the_wait_one_more(rate, pauses):
             watch.now += refused.retry_after_s
             rates.take("a")
         assert let <= max(rate, 1.0) + rate * (watch.now - begin) + 1e-6
-    # No longer than it must be, in whole seconds.
-    assert all(1 <= wait < 1.0 / rate + 1.0 for wait in waits)
+    # No longer than it must be, in whole seconds; a clock that rounds up a hair costs one more.
+    assert all(1 <= wait <= 1.0 / rate + 1.0 for wait in waits)
 
 
 def test_of_many_callers_those_longest_silent_are_forgotten(monkeypatch):

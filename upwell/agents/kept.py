@@ -8,11 +8,10 @@ from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from upwell.agents import arrays
+from upwell.agents import arrays, trees
 from upwell.agents.encoder import VERSION, Encoder, State, blank
 from upwell.agents.encoder_parts import Shape
 from upwell.errors import BadRequest
@@ -23,19 +22,13 @@ Named = dict[str, npt.NDArray[Any]]
 
 def leaves(tree: Any) -> Named:
     """The arrays of a pytree by their paths in it."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(eqx.filter(tree, eqx.is_array))
-    return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf) for path, leaf in flat}
+    return {name: np.asarray(leaf) for name, leaf in trees.named(eqx.filter(tree, eqx.is_array)).items()}
 
 
 def put_back(path: Path, found: Named, like: T) -> T:
     """The pytree ``like`` with the arrays of ``path``. Raises BadRequest where they are not its own."""
-    wanted = leaves(like)
-    if {name: (x.shape, x.dtype) for name, x in wanted.items()} != {
-        name: (x.shape, x.dtype) for name, x in found.items()
-    }:
-        raise BadRequest(f"{path}: its arrays are not those of this model")
     held, static = eqx.partition(like, eqx.is_array)
-    return eqx.combine(jax.tree.unflatten(jax.tree.structure(held), [jnp.asarray(found[n]) for n in wanted]), static)
+    return eqx.combine(trees.put_back(path, found, held, "model"), static)
 
 
 def save_encoder(path: Path, model: Encoder) -> None:

@@ -48,22 +48,23 @@ def segment_satiety(view: View) -> Array:
     return jnp.clip(centre @ view.contents.embedding.T, 0.0, 1.0)
 
 
+def engaged(view: View, users: Users) -> Array:
+    """Tags that each user engaged within a week, bool ``[S, R, T]``."""
+    return users.last_valid_day > (view.day - WEEK).astype(jnp.int16)
+
+
 def idle(view: View, users: Users, ids: Array) -> Array:
     """Contents i32 ``[S, X]`` of whose tags the user engaged none for a week, bool ``[S, R, X]``."""
-    lately = users.last_valid_day > (view.day - WEEK).astype(jnp.int16)
+    lately = engaged(view, users)
     tags = view.contents.tags[ids].reshape(ids.shape[0], 1, -1)
     flat = jnp.broadcast_to(tags, (*lately.shape[:2], tags.shape[-1]))
-    engaged = jnp.take_along_axis(lately, flat, axis=-1, mode="promise_in_bounds")
-    return ~engaged.reshape(*lately.shape[:2], ids.shape[1], 3).any(-1)
+    known = jnp.take_along_axis(lately, flat, axis=-1, mode="promise_in_bounds")
+    return ~known.reshape(*lately.shape[:2], ids.shape[1], 3).any(-1)
 
 
 def segment_idle(view: View) -> Array:
     """Share of a segment's users who engaged none of a content's tags, f32 ``[S, M]``: by its best-known tag."""
-
-    def share() -> Array:
-        return (view.users.last_valid_day > (view.day - WEEK).astype(jnp.int16)).mean(1)
-
-    lately = worked_out(view.day >= 0, share)
+    lately = worked_out(view.day >= 0, lambda: engaged(view, view.users).mean(1))
     return 1.0 - lately[:, view.contents.tags].max(-1)
 
 

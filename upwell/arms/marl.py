@@ -1,27 +1,23 @@
 """The learned regulator: user, content and system agents whose networks turn the rules' dials by what each sees.
 
-A network that puts out 0 plays by the rules, so that learning starts from them. ``learn.mappo`` trains the networks;
-the shipped ones are ``policies/marl.npz``.
+A network that puts out 0 plays by the rules, so that learning starts from them. ``upwell train`` makes the networks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import jax.numpy as jnp
 
 from upwell.agents import observe
 from upwell.agents.content import ContentDials
-from upwell.agents.network import Policy, dials, load_policy
+from upwell.agents.network import Policy, dials
 from upwell.agents.system import SystemDials
 from upwell.agents.user import UserDials
+from upwell.arms import features
 from upwell.arms.rules import Play, best_match, by_rules, standing
 from upwell.world.arm import Batch, View
-from upwell.world.config import WorldConfig
 from upwell.world.state import Array, Users
-
-WEEK = 7
 
 PolicyOf = Callable[[View], Policy]
 
@@ -35,7 +31,7 @@ def platform(view: View) -> observe.Platform:
 
 def users_see(view: View, users: Users) -> Array:
     """What each user agent sees, f32 ``[S, R, n]`` for users ``[S, R]``."""
-    tags = (users.last_valid_day > (view.day - WEEK).astype(jnp.int16)).sum(-1)
+    tags = features.engaged(view, users).sum(-1)
     return observe.of_user(
         jnp, users.mind, users.expected, tags, users.profile, users.recent, view.day - users.created_day, platform(view)
     )
@@ -66,14 +62,5 @@ def by_policy(policy_of: PolicyOf) -> Play:
     return Play(users, contents)
 
 
-def shipped() -> Policy:
-    """The networks that ship with the package."""
-    return load_policy(Path(__file__).parent.parent / "policies" / "marl.npz")
-
-
-def begin(config: WorldConfig, policy: Policy | None) -> Policy:
-    """The arm's pytree is its networks: those given, else the shipped ones. Others compile nothing anew."""
-    return shipped() if policy is None else policy
-
-
-marl = by_rules("marl", by_policy(lambda view: view.arm))._replace(begin=begin)
+marl = by_rules("marl", by_policy(lambda view: view.arm))._replace(begin=lambda config, policy: policy)
+"""Plays by the networks that it is given as its tunables (``world.under``): others compile nothing anew."""

@@ -20,13 +20,13 @@ from upwell.agents.parts import Additive, AdditiveChoice, Parts
 from upwell.agents.system import SystemDials
 from upwell.agents.user import Sight, UserDials
 from upwell.agents.xp import hash_uniform
+from upwell.arms import features
 from upwell.regulator import policy
 from upwell.regulator.tick import Requests
 from upwell.world.arm import Arm, Batch, View, counts, ranker_scores
 from upwell.world.state import IMPRESSIONS, ORGANIC_TODAY, Array
 
 ASK = 501
-WEEK = 7
 
 
 class Play(NamedTuple):
@@ -84,7 +84,7 @@ def heat(play: Play, view: View, batch: Batch, grants: Array) -> Parts:
     ours, theirs = jax.tree.map(lambda d: d[grants][:, None, :] if jnp.ndim(d) else d, play.contents(view))
     return policy.heat(
         jnp,
-        fit=jnp.einsum("srd,sgd->srg", batch.users.profile, view.contents.embedding[grants]),
+        fit=features.fit(view, batch.users, grants),
         promise=promise(view)[grants][:, None, :],
         known_clicks=(impressions * view.platform_ctr)[grants][:, None, :],
         fit_weight=view.config.ranker.personal,
@@ -109,7 +109,7 @@ def explore_parts(play: Play, view: View, batch: Batch) -> Parts:
 
 def idle(view: View, batch: Batch, ids: Array) -> Array:
     """Share of each content's tags that the user engaged none of for a week, f32 ``[S, R, X]`` for ``[S, X]``."""
-    lies_idle = (batch.users.last_valid_day <= (view.day - WEEK).astype(jnp.int16)).astype(jnp.float32)
+    lies_idle = (~features.engaged(view, batch.users)).astype(jnp.float32)
     # A product with what tags a content has: gathering three flags for each of so many pairs takes far longer.
     tags = jax.nn.one_hot(view.contents.tags[ids], lies_idle.shape[-1]).mean(-2)
     return jnp.einsum("srt,sxt->srx", lies_idle, tags)
@@ -130,11 +130,10 @@ def sight(view: View, batch: Batch) -> Sight:
         1.0 / jnp.sqrt(1.0 + impressions * view.platform_ctr),
         starting(view),
     ])[:, batch.ids][:, :, None, :]  # fmt: skip
-    shown = jnp.einsum("srd,scd->src", batch.users.recent, view.contents.embedding[batch.ids])
     return Sight(
         taste=batch.similarity,
         worth=of[0],
-        satiety=jnp.clip(shown, 0.0, 1.0),
+        satiety=features.satiety(view, batch.users, batch.ids),
         idle=idle(view, batch, batch.ids),
         fresh=of[1],
         unknown=of[2],

@@ -25,6 +25,13 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="override a w
 Users = Annotated[int | None, typer.Option(help="users of the world", min=8)]
 Contents = Annotated[int | None, typer.Option(help="live contents of the world", min=10)]
 
+ProtocolUsers = Annotated[int | None, typer.Option("--users", help="users; default: the protocol's", min=8)]
+ProtocolContents = Annotated[int | None, typer.Option("--contents", help="contents; default: the protocol's", min=10)]
+ProtocolDays = Annotated[int | None, typer.Option("--days", help="days judged; default: the protocol's", min=8)]
+ProtocolBurnIn = Annotated[
+    int | None, typer.Option("--burn-in", help="days under raw ranking before; default: the protocol's", min=0)
+]
+
 HEADLINE = (
     "new_content_ctr", "interest_tags", "cold_start_success", "d1_retention", "d7_retention", "top100_share",
     "exposure_gini", "watch_minutes_per_dau", "gmv_per_dau", "satisfaction_mean", "ctr", "heated_share",

@@ -7,7 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from upwell.cli.common import Contents, Json, Overrides, Users, WorldFile, build_world, emit, number, progress, table
+from upwell.cli.common import (
+    Contents,
+    Json,
+    Overrides,
+    ProtocolBurnIn,
+    ProtocolContents,
+    ProtocolDays,
+    ProtocolUsers,
+    Users,
+    WorldFile,
+    build_world,
+    emit,
+    number,
+    progress,
+    table,
+)
 from upwell.cli.sensitivity import sensitivity
 from upwell.cli.tune import tune
 
@@ -24,12 +39,10 @@ def experiment(
     seeds: Annotated[int | None, typer.Option(help="number of seeds, 0, 1, …; default: the protocol's", min=1)] = None,
     world: WorldFile = None,
     set: Overrides = None,
-    users: Annotated[int | None, typer.Option(help="users of the world; default: the protocol's", min=8)] = None,
-    contents: Annotated[int | None, typer.Option(help="live contents; default: the protocol's", min=10)] = None,
-    days: Annotated[int | None, typer.Option(help="days judged; default: the protocol's", min=8)] = None,
-    burn_in: Annotated[
-        int | None, typer.Option(help="days under raw ranking before; default: the protocol's", min=0)
-    ] = None,
+    users: ProtocolUsers = None,
+    contents: ProtocolContents = None,
+    days: ProtocolDays = None,
+    burn_in: ProtocolBurnIn = None,
     out: Annotated[
         Path, typer.Option(help="folder of the runs and the report; runs found there are not run again")
     ] = Path("out/experiment"),

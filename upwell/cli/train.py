@@ -13,15 +13,13 @@ from rich.table import Table
 from upwell.cli.common import Json, Overrides, Seed, WorldFile, build_world, emit, stderr, stdout
 from upwell.errors import BadRequest
 
-ALGORITHMS = ("mappo", "maddpg")
-
 
 def register(app: typer.Typer) -> None:
     app.command(epilog="Example: upwell train --minutes 30 --out out/train; go on later with --resume")(train)
 
 
 def train(
-    algorithm: Annotated[str, typer.Option(help=" or ".join(ALGORITHMS))] = "mappo",
+    algorithm: Annotated[str, typer.Option(help="mappo or maddpg")] = "mappo",
     minutes: Annotated[float, typer.Option(help="of training in all, looks at the policy not counted", min=0.1)] = 30.0,
     world: WorldFile = None,
     set: Overrides = None,
@@ -44,8 +42,8 @@ def train(
         ) from None
     from upwell.world.config import load_world, to_toml
 
-    if algorithm not in ALGORITHMS:
-        raise BadRequest(f"unknown algorithm '{algorithm}': choose from {', '.join(ALGORITHMS)}")
+    if algorithm not in training.ALGORITHMS:
+        raise BadRequest(f"unknown algorithm '{algorithm}': choose from {', '.join(training.ALGORITHMS)}")
     kept = out / "settings.json"
     if resume:
         if not kept.exists():
@@ -65,7 +63,7 @@ def train(
     with Live(console=stderr, refresh_per_second=2, transient=json) as screen:
         for point in training.run(config, settings, out, minutes, lambda: screen.update(standing(points, minutes))):
             points.append(point)
-            curve.write_page(f"{config.name}, {algorithm}", points, out / "curve.html")
+            curve.write_page(f"{config.name}, {settings.algorithm}", points, out / "curve.html")
     result = summary(points, out)
     emit(result, json, lambda: show(result))
 

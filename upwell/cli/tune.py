@@ -7,7 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from upwell.cli.common import Json, Overrides, WorldFile, build_world, emit, number, progress, table
+from upwell.cli.common import (
+    Json,
+    Overrides,
+    ProtocolBurnIn,
+    ProtocolContents,
+    ProtocolDays,
+    ProtocolUsers,
+    WorldFile,
+    build_world,
+    emit,
+    number,
+    progress,
+    table,
+)
 from upwell.errors import BadRequest
 
 
@@ -15,12 +28,10 @@ def tune(
     arms: Annotated[str, typer.Argument(help="arms to tune, comma-separated")],
     trials: Annotated[int, typer.Option(help="settings tried of each arm", min=1)] = 12,
     seeds: Annotated[str, typer.Option(help="development seeds, comma-separated; from 100 on")] = "100,101,102",
-    users: Annotated[int | None, typer.Option(help="users of the world; default: the protocol's", min=8)] = None,
-    contents: Annotated[int | None, typer.Option(help="live contents; default: the protocol's", min=10)] = None,
-    days: Annotated[int | None, typer.Option(help="days judged; default: the protocol's", min=8)] = None,
-    burn_in: Annotated[
-        int | None, typer.Option(help="days under raw ranking before; default: the protocol's", min=0)
-    ] = None,
+    users: ProtocolUsers = None,
+    contents: ProtocolContents = None,
+    days: ProtocolDays = None,
+    burn_in: ProtocolBurnIn = None,
     world: WorldFile = None,
     set: Overrides = None,
     out: Annotated[Path, typer.Option(help="folder of the trials; those found there are not run again")] = Path(

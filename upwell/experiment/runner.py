@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,19 @@ class Run(msgspec.Struct):
     outside: dict[str, float]
     tale: story.Tale
     births: dict[str, story.Birth]  # of raw ranking only
+
+
+def lived(
+    config: WorldConfig, arm: Arm, state: WorldState, days: int, step: Step = lambda: None, tuned: Any = None
+) -> dict[str, float]:
+    """Metrics of some days under an arm with ``tuned`` in place of its own, from a state that is left untouched."""
+    now = world.under(config, arm, jax.tree.map(jnp.copy, state), tuned)
+    reports: list[metrics.Report] = []
+    for _ in range(days):
+        now, report = world.run_day(config, arm, now)
+        reports.append(world.to_host(report))
+        step()
+    return metrics.over(config, reports)
 
 
 def run_arm(

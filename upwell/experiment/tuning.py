@@ -7,27 +7,23 @@ that a search comes out the same whatever the defaults have become. Each trial o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import msgspec
 import numpy as np
 
 from upwell.arms.registry import Space, members, space
 from upwell.errors import BadRequest
 from upwell.experiment import metrics
-from upwell.experiment.runner import Plan
+from upwell.experiment.runner import Plan, Step, lived
 from upwell.world import world
-from upwell.world.arm import Arm
 from upwell.world.state import WorldState
 
 FIRST_SEED = 100
 """Seeds from here on are for development; those below are judged on and never tuned on."""
-Step = Callable[[], None]
 
 
 class Trial(msgspec.Struct):
@@ -51,17 +47,6 @@ def check(seeds: Sequence[int]) -> None:
     for seed in seeds:
         if seed < FIRST_SEED:
             raise BadRequest(f"--seeds {seed}: seeds below {FIRST_SEED} are judged on and never tuned on")
-
-
-def lived(plan: Plan, arm: Arm, tuned: Any, state: WorldState, step: Step) -> dict[str, float]:
-    """Metrics of an arm under ``tuned`` from a burnt-in platform, which is left untouched."""
-    now = world.under(plan.config, arm, jax.tree.map(jnp.copy, state), tuned)
-    reports: list[metrics.Report] = []
-    for _ in range(plan.days):
-        now, report = world.run_day(plan.config, arm, now)
-        reports.append(world.to_host(report))
-        step()
-    return metrics.over(plan.config, reports)
 
 
 def worth(plan: Plan, raw: Trial, trial: Trial) -> float:
@@ -133,7 +118,8 @@ def run(plan: Plan, trials: int, out: Path, step: Step, oracle: bool = False) ->
                 if state is None:
                     state = world.burnt_in(plan.config, seed, plan.burn_in, step)
                 each = [
-                    Trial(stamp, values, arm.name, lived(plan, arm, of.make(values), state, step)) for arm in of.family
+                    Trial(stamp, values, arm.name, lived(plan.config, arm, state, plan.days, step, of.make(values)))
+                    for arm in of.family
                 ]
                 first = found["raw", 0][-1] if name != "raw" else each[0]
                 done = max(each, key=partial(worth, plan, first))

@@ -140,9 +140,9 @@ def empty(state: WorldState) -> Held:
 
 def norms_of(config: WorldConfig, state: WorldState) -> Norms:
     """From a burnt-in platform, before anyone regulates it."""
-    users, since = state.users, (state.day - 8).astype(jnp.int16)
+    users = state.users
     came = (users.active_bits & 1) == 1
-    share = jnp.minimum((users.last_valid_day > since).sum(-1) / config.healthy_tags, 1.0)
+    share = gauges.diversity(config, users, state.day - 1)
     active = jnp.maximum(came.sum(), 1)
     impressions = 500.0 * state.scale * config.sizes.contents
     return Norms(
@@ -178,8 +178,7 @@ def gains(config: WorldConfig, norms: Norms, before: world.Day, after: world.Day
     w_user, w_revenue, w_long = (w / total for w in (goal.user_satisfaction, goal.platform_revenue, goal.long_term))
     users, today = state.users, after.active
     per_graduate = norms.active * users.satisfaction.size / norms.graduates
-    since = (state.day - 7).astype(jnp.int16)
-    wide = jnp.minimum((users.last_valid_day > since).sum(-1) / config.healthy_tags, 1.0)
+    wide = gauges.diversity(config, users, state.day)
     # What is a level, and not a flow, counts once a day.
     level = w_user * (users.satisfaction - norms.satisfaction) + w_long / 3.0 * (wide - norms.breadth)
     level = level + 0.1 * (wide * users.satisfaction - norms.breadth * norms.satisfaction)  # the role's own aim

@@ -9,13 +9,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from upwell.arms.registry import members
 from upwell.learn.sequences import Column, Flags, Ints, Sequences, laid_out
 from upwell.world import world
-from upwell.world.arm import Arm
+from upwell.world.arm import RAW, Arm, Lesson
 from upwell.world.config import WorldConfig
-from upwell.world.response import openness
-from upwell.world.serve import look, react, serve
 from upwell.world.state import Array
 
 GROUP = 100_000
@@ -37,19 +34,18 @@ class Seen(NamedTuple):
 
 @partial(jax.jit, static_argnames="arm")
 def one_tick(config: WorldConfig, arm: Arm, day: world.Day) -> tuple[world.Day, Seen]:
-    """Live the tick that comes, and tell what came of it: chance hangs on who and what, so it is the same again."""
-    config = world.today(config, day.state.day)
-    day = world.at_its_hour(config, arm, day)
-    moment = world.next_tick(config, day)
-    state, counts, told = serve(config, arm, day.state, day.counts, day.offer, moment)
-    users = told.batch.users
-    shows = users.interest * openness(config, users.discovered, users.curiosity)
-    shown = look(config, day.state, day.offer, users, told.picked, moment)
-    out = react(config, day.state, users, shows, shown, told.user_id)
+    """Live the tick that comes, and tell what came of it. ``arm``: one that remembers nothing."""
+    assert arm.learn is None
+    assert arm.begin is None
+    telling = arm._replace(learn=lambda view, batch, lesson: lesson)
+    day, told = world.one_tick(config, telling, day)
+    lesson: Lesson = day.state.arm
+    key = lesson.ids + told.view.contents.generation[lesson.ids] * config.sizes.contents
     seen = Seen(
-        moment.present, told.user_id, users.created_day, shown.key, out.clicked, out.valid, out.dwell_s, moment.now_h
-    )
-    return day._replace(state=state, counts=counts, tick=day.tick + 1), seen
+        lesson.present, told.user_id, told.batch.users.created_day, key, lesson.clicked, lesson.valid, lesson.dwell_s,
+        told.moment.now_h,
+    )  # fmt: skip
+    return day._replace(state=day.state._replace(arm=None)), seen
 
 
 def sequences(
@@ -58,23 +54,25 @@ def sequences(
     burn_in: int,
     days: int,
     longest: int = 1_000,
-    arm: str = "raw",
     step: Callable[[], None] = lambda: None,
 ) -> Sequences:
-    """What users did in ``days`` after ``burn_in``; engaged is a valid view. ``step`` is called once a day."""
-    state, chosen = world.burnt_in(config, seed, burn_in, step), members(arm)[0]
+    """What users did in ``days`` of raw ranking after ``burn_in``; engaged is a valid view.
+
+    ``step`` is called once a day.
+    """
+    state = world.burnt_in(config, seed, burn_in, step)
     size = config.sizes.contents
     begin, finish = jax.jit(world.start_day, static_argnames="arm"), jax.jit(world.finish_day)
     columns = list[tuple[np.ndarray, ...]]()
     facts = dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]()
     for _ in range(days):
-        day = begin(config, chosen, state)
+        day = begin(config, RAW, state)
         contents = day.state.contents
         facts[int(day.state.day)] = jax.tree.map(
             np.asarray, (contents.generation, contents.embedding, contents.tags[:, 0], contents.death_day)
         )
         for _ in range(int(day.ticks)):
-            day, told = one_tick(config, chosen, day)
+            day, told = one_tick(config, RAW, day)
             columns.append(gathered(jax.tree.map(np.asarray, told), config.sizes.slate))
         state, _ = finish(config, day)
         step()

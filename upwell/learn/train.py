@@ -21,9 +21,10 @@ from upwell.agents.network import Policy, save_policy
 from upwell.arms.marl import marl
 from upwell.errors import BadRequest
 from upwell.experiment import metrics
+from upwell.experiment.runner import lived
 from upwell.learn import checkpoint, family, game, maddpg, mappo
 from upwell.world import world
-from upwell.world.arm import RAW, Arm
+from upwell.world.arm import RAW
 from upwell.world.config import WorldConfig, to_toml
 from upwell.world.state import WorldState
 
@@ -95,19 +96,9 @@ class Judge(NamedTuple):
     rules: float
 
 
-def lived(platform: Platform, arm: Arm, own: Any, days: int) -> dict[str, float]:
-    """Metrics of some days under an arm with its own pytree ``own``."""
-    state = jax.tree.map(jnp.copy, platform.state)._replace(arm=jax.tree.map(jnp.copy, own))
-    reports: list[metrics.Report] = []
-    for _ in range(days):
-        state, report = world.run_day(platform.config, arm, state)
-        reports.append(world.to_host(report))
-    return metrics.over(platform.config, reports)
-
-
 def judged(judge: Judge, policy: Policy, days: int) -> tuple[float, dict[str, float]]:
     """Mean objective, and mean metrics, of the policy without noise."""
-    found = [lived(platform, marl, policy, days) for platform in judge.platforms]
+    found = [lived(platform.config, marl, platform.state, days, tuned=policy) for platform in judge.platforms]
     values = [
         metrics.objective(platform.config, each, raw)
         for platform, each, raw in zip(judge.platforms, found, judge.raw, strict=True)
@@ -142,7 +133,7 @@ def judge_of(out: Path, config: WorldConfig, settings: Settings, policy: Policy,
     """Platforms of the given world, with seeds that no training and no experiment has."""
     seeds = [20_000 + settings.seed * 100 + i for i in range(settings.judged_seeds)]
     found = [Platform(config, burnt(out / f"judge-{i}.npz", config, s, settings, step)) for i, s in enumerate(seeds)]
-    raw = [lived(platform, RAW, None, settings.judged_days) for platform in found]
+    raw = [lived(platform.config, RAW, platform.state, settings.judged_days) for platform in found]
     judge = Judge(found, raw, 0.0)
     return judge._replace(rules=judged(judge, jax.tree.map(jnp.zeros_like, policy), settings.judged_days)[0])
 
@@ -178,8 +169,6 @@ def run(
     cut_after(curve, int(state.iteration))
     trained_on = platforms(out, config, settings, step)
     judge = judge_of(out, config, settings, state.learner.policy, step)
-    report: dict[str, Any] = {}
-    gain = dict.fromkeys(game.ROLES, 0.0)
     while float(state.seconds) < 60.0 * minutes:
         began, number = time.perf_counter(), int(state.iteration)
         platform = trained_on[number % len(trained_on)]
@@ -190,7 +179,6 @@ def run(
         )
         learner, report = algorithm.update(learner, played, rates, jax.random.key(seed))
         jax.block_until_ready(learner.policy)
-        gain = {role: mean_gain(steps) for role, steps in played.items()}
         state = state._replace(
             learner=learner,
             iteration=np.int32(number + 1),
@@ -203,6 +191,7 @@ def run(
             if value > float(state.best):
                 state = state._replace(best=np.float64(value))
                 save_policy(out / "policy.npz", learner.policy, about(config, settings, number + 1, value))
+            gain = {role: mean_gain(steps) for role, steps in played.items()}
             learning = {role: {k: float(v) for k, v in of.items()} for role, of in report.items()}
             point = Point(
                 number + 1, float(state.seconds), int(state.requests), value, judge.rules, measured, learning, gain

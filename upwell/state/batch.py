@@ -8,11 +8,8 @@ from typing import Literal, NamedTuple, get_args
 
 Kind = Literal["user", "history", "trail", "content", "grant", "decision", "request", "meta", "member"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-USER_KINDS: tuple[Kind, ...] = (
-    "user",
-    "history",
-    "trail",
-)  # keyed by a user's id: erased with the user, no owner needed
+# Keyed by a user's id: erased with the user, no owner needed.
+USER_KINDS: tuple[Kind, ...] = ("user", "history", "trail")
 BULK_KINDS: tuple[Kind, ...] = ("user", "history", "trail", "decision", "request")  # too many to keep an index of
 
 KEEP = 1_000  # entries of a list

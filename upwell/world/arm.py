@@ -42,15 +42,19 @@ class View(NamedTuple):
         return self.day - self.contents.born_day
 
 
+def pool_today(config: WorldConfig, state: WorldState) -> Array:
+    """Impressions of a full pool: a share of the day's expected impressions."""
+    return config.heating.pool * 500.0 * state.scale * config.sizes.contents
+
+
 def view_of(config: WorldConfig, state: WorldState, tick_key: Array) -> View:
     """What an arm sees of ``state``."""
     regulator, books = state.regulator, state.regulator.ledger
     heated = regulator.hour_heated / jnp.maximum(regulator.hour_impressions, 1.0)
-    pool = config.heating.pool * 500.0 * state.scale * config.sizes.contents
     return View(
         config, state.seed, tick_key, state.day, state.scale, state.platform_ctr, state.users, state.contents,
         books.budget / COIN, books.outstanding, regulator.throttle, heated / config.heating.cap,
-        books.pool / jnp.maximum(pool, 1.0), state.arm,
+        books.pool / jnp.maximum(pool_today(config, state), 1.0), state.arm,
     )  # fmt: skip
 
 

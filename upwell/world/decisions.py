@@ -24,7 +24,7 @@ from upwell.regulator import explain, guards, slate
 from upwell.world import ranker, world
 from upwell.world.arm import Arm, ranker_scores
 from upwell.world.config import WorldConfig
-from upwell.world.serve import Told, serve
+from upwell.world.serve import Told
 from upwell.world.state import HEATED, Array, WorldState
 
 SAMPLED = 901
@@ -51,11 +51,8 @@ class Line(NamedTuple):
 @partial(jax.jit, static_argnames="arm")
 def one_tick(config: WorldConfig, arm: Arm, day: world.Day) -> tuple[world.Day, Line]:
     """Live the tick that comes."""
-    config = world.today(config, day.state.day)
-    day = world.at_its_hour(config, arm, day)
-    moment = world.next_tick(config, day)
-    state, counts, told = serve(config, arm, day.state, day.counts, day.offer, moment)
-    return day._replace(state=state, counts=counts, tick=day.tick + 1), line(config, arm, told)
+    day, told = world.one_tick(config, arm, day)
+    return day, line(told.view.config, arm, told)
 
 
 def ranker_parts(told: Told) -> Parts:

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from upwell.agents import mind
 from upwell.regulator.ledger import COIN
+from upwell.world.arm import pool_today
 from upwell.world.config import WorldConfig
-from upwell.world.heating import pool_today
-from upwell.world.state import CLICKS, HEATED, HEATED_CLICKS, IMPRESSIONS, SHARES, TODAY, VALID, Array
+from upwell.world.state import CLICKS, HEATED, HEATED_CLICKS, IMPRESSIONS, SHARES, TODAY, VALID, Array, Users
 from upwell.world.world import Day
 
 LIMIT = 5.0
@@ -168,10 +168,14 @@ FEATURES: dict[str, tuple[str, ...]] = {
 """Names of each role's features, in order."""
 
 
+def diversity(config: WorldConfig, users: Users, day: Array) -> Array:
+    """Of each user: tags engaged in the 7 days up to ``day`` over the healthy start's, at most 1; f32 ``[S, U]``."""
+    return jnp.minimum((users.last_valid_day > (day - 7).astype(jnp.int16)).sum(-1) / config.healthy_tags, 1.0)
+
+
 def breadth(config: WorldConfig, day: Day) -> Array:
     """Interest diversity of those who came today: tags engaged within 7 days over the healthy start's, at most 1."""
-    since = (day.state.day - 7).astype(jnp.int16)
-    share = jnp.minimum((day.state.users.last_valid_day > since).sum(-1) / config.healthy_tags, 1.0)
+    share = diversity(config, day.state.users, day.state.day)
     return (share * day.active).sum() / jnp.maximum(day.active.sum(), 1)
 
 

@@ -9,16 +9,11 @@ import jax.numpy as jnp
 from upwell.agents.xp import BLOCKED, hash_uniform, quantise
 from upwell.regulator import guards, slate, tick
 from upwell.regulator.match import held_by
-from upwell.world.arm import Arm, Batch, View
+from upwell.world.arm import Arm, Batch, View, pool_today
 from upwell.world.config import WorldConfig
 from upwell.world.state import CLICKS, HEATED, IMPRESSIONS, VALID, Array, Users, WorldState
 
 WHICH_GRANTS = 611
-
-
-def pool_today(config: WorldConfig, state: WorldState) -> Array:
-    """Impressions of a full pool: a share of the day's expected impressions."""
-    return config.heating.pool * 500.0 * state.scale * config.sizes.contents
 
 
 def slow_tick(config: WorldConfig, arm: Arm, state: WorldState, view: View, elapsed: Array) -> WorldState:

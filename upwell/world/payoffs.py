@@ -8,9 +8,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from upwell.regulator import guards
+from upwell.world.arm import pool_today
 from upwell.world.config import WorldConfig
 from upwell.world.gauges import Running, Stretch, breadth, per
-from upwell.world.heating import pool_today
 from upwell.world.state import ORGANIC_TODAY, Array
 from upwell.world.world import Day
 

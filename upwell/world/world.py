@@ -20,10 +20,9 @@ from jax import lax
 
 from upwell.regulator import guards, ledger, tick
 from upwell.world import catalogue, measure, population, ranker
-from upwell.world.arm import RAW, Arm, view_of
+from upwell.world.arm import RAW, Arm, pool_today, view_of
 from upwell.world.config import Sizes, WorldConfig
-from upwell.world.heating import pool_today
-from upwell.world.serve import FACTS, Moment, Offer, facts, serve
+from upwell.world.serve import FACTS, Moment, Offer, Told, facts, serve
 from upwell.world.state import CLICKS, IMPRESSIONS, Array, WorldState
 
 
@@ -186,6 +185,14 @@ def next_tick(config: WorldConfig, day: Day) -> Moment:
         now_h=24.0 * day.state.day + now_h(day),
         elapsed=day.tick / day.ticks,
     )
+
+
+def one_tick(config: WorldConfig, arm: Arm, day: Day) -> tuple[Day, Told]:
+    """Live the tick that comes, by itself. Returns also how its slates came about."""
+    config = today(config, day.state.day)
+    day = at_its_hour(config, arm, day)
+    state, counts, told = serve(config, arm, day.state, day.counts, day.offer, next_tick(config, day))
+    return day._replace(state=state, counts=counts, tick=day.tick + 1), told
 
 
 def new_hour(config: WorldConfig, arm: Arm, day: Day, hour: Array) -> Day:
