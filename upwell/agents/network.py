@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from upwell.errors import BadRequest
 
 VERSION = 1
 """Of the file's layout."""
+
+SHIPPED = Path(__file__).parent.parent / "policies"
 
 
 class Layer(NamedTuple):
@@ -79,6 +82,12 @@ def load_policy(path: Path) -> Policy:
             )
         networks[role] = tuple(layers)
     return Policy(**networks)
+
+
+@cache
+def shipped(name: str) -> Policy:
+    """The policy of that name that comes with Upwell. Raises BadRequest where there is none."""
+    return load_policy(SHIPPED / f"{name}.npz")
 
 
 def first_network(random: np.random.Generator, n_in: int, n_out: int, hidden: tuple[int, ...]) -> Network:

@@ -1,22 +1,25 @@
 """The learned regulator: user, content and system agents whose networks turn the rules' dials by what each sees.
 
-A network that puts out 0 plays by the rules, so that learning starts from them. ``upwell train`` makes the networks.
+A network that puts out 0 plays by the rules, so that learning starts from them. ``upwell train`` makes the networks;
+those shipped are in ``upwell/policies``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 
 from upwell.agents import observe
 from upwell.agents.content import ContentDials
-from upwell.agents.network import Policy, dials
+from upwell.agents.network import Policy, dials, shipped
 from upwell.agents.system import SystemDials
 from upwell.agents.user import UserDials
 from upwell.arms import features
 from upwell.arms.rules import Play, best_match, by_rules, standing
-from upwell.world.arm import Batch, View
+from upwell.world.arm import Arm, Batch, View
+from upwell.world.config import WorldConfig
 from upwell.world.state import Array, Users
 
 PolicyOf = Callable[[View], Policy]
@@ -62,5 +65,16 @@ def by_policy(policy_of: PolicyOf) -> Play:
     return Play(users, contents)
 
 
-marl = by_rules("marl", by_policy(lambda view: view.arm))._replace(begin=lambda config, policy: policy)
-"""Plays by the networks that it is given as its tunables (``world.under``): others compile nothing anew."""
+def by_shipped(name: str) -> Arm:
+    """The learned regulator with the policy of that name, or with another that it is given as its tunables."""
+
+    def begin(config: WorldConfig, policy: Policy | None) -> Policy:
+        return jax.tree.map(jnp.float32, shipped(name)) if policy is None else policy
+
+    return PLAYED._replace(name=name, begin=begin)
+
+
+PLAYED = by_rules("marl", by_policy(lambda view: view.arm))
+"""Plays by the networks that ``view.arm`` holds: other ones compile nothing anew."""
+
+marl = by_shipped("marl")

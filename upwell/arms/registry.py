@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from upwell.agents.dials import ROLES, TURNS, Dials
-from upwell.arms import deepfm, itemcf, linucb, meta, pid, thompson
+from upwell.agents.network import load_policy
+from upwell.arms import deepfm, itemcf, linucb, marl, meta, pid, thompson
 from upwell.arms.oracle import PLANNERS
 from upwell.arms.raw import raw
 from upwell.arms.rules import dialled, rules
@@ -24,6 +28,7 @@ ARMS: dict[str, tuple[Arm, ...]] = {
     "thompson": (thompson.thompson,),
     "pid": (pid.pid,),
     "rules": (rules,),
+    "marl": (marl.marl,),
     "oracle": PLANNERS,
 }
 """Each arm's members: one, or a family of which the best by objective on each seed is the arm."""
@@ -75,11 +80,34 @@ SPACES: dict[str, Space] = {
 """Of the arms that have anything to tune."""
 
 
+TRAINED = "marl:"
+"""Before the name of a file that ``upwell train`` wrote: the arm that plays by it."""
+
+
 def members(name: str) -> tuple[Arm, ...]:
-    """The arms that a run of ``name`` consists of. Raises BadRequest for an unknown name."""
+    """The arms that a run of ``name`` consists of. Raises BadRequest where there is none, or the file is no policy."""
+    if name.startswith(TRAINED):
+        return (trained(name, label(name)),)
     if name not in ARMS:
-        raise BadRequest(f"unknown arm '{name}': choose from {', '.join(ARMS)}")
+        raise BadRequest(f"unknown arm '{name}': choose from {', '.join(ARMS)}, or {TRAINED}FILE with a policy's file")
     return ARMS[name]
+
+
+@cache
+def trained(name: str, content: str) -> Arm:
+    """The arm of a policy's file, which holds ``content``: the same for the same, so that nothing compiles anew."""
+    policy = load_policy(Path(name.removeprefix(TRAINED)))
+    return marl.marl._replace(name=name, tuned=policy)
+
+
+def label(name: str) -> str:
+    """An arm's name as files are called: that of a policy's file tells one content of it from another."""
+    if not name.startswith(TRAINED):
+        return name
+    path = Path(name.removeprefix(TRAINED))
+    if not path.is_file():
+        raise BadRequest(f"{path}: no such file")
+    return f"marl-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
 
 
 def space(name: str) -> Space:

@@ -31,14 +31,14 @@ def demo(
         list[Path] | None, typer.Option(help="your own logs: imported first, and the platform takes after them")
     ] = None,
     seconds: Annotated[int, typer.Option(help="most seconds of live traffic; it ends with the day", min=10)] = 150,
-    arm: Annotated[str, typer.Option(help="what decides: rules, the arm that the service runs")] = "rules",
+    arm: Annotated[str, typer.Option(help="what decides: marl, the learned policy, or rules")] = "marl",
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """A platform falls ill under raw ranking. Then the real service stands between its ranker and its users.
 
     The same days are lived three times from the same morning, with the same random numbers: under raw ranking, with the
-    service over HTTP, and with the service's rules inside the simulation, which the live days must agree with.
+    service over HTTP, and with the same agents inside the simulation, which the live days must agree with.
     """
     from upwell.arms.registry import members
     from upwell.cli.logs import read_logs
@@ -49,8 +49,10 @@ def demo(
     from upwell.logs.targets import direct
     from upwell.world import world as platform
 
-    if arm != "rules":
-        raise BadRequest(f"--arm {arm}: the service runs rules; for others `upwell experiment --arms raw,{arm}`")
+    if arm not in ("marl", "rules"):
+        raise BadRequest(
+            f"--arm {arm}: the service runs marl or rules; for others `upwell experiment --arms raw,{arm}`"
+        )
     began, imported, keys = time.perf_counter(), None, dict[str, float]()
     if logs:
         folder = Path("out/demo-logs")
@@ -61,9 +63,10 @@ def demo(
     with progress("the platform falls ill", burn_in + 2 * DAYS) as step:
         state = platform.burnt_in(config, seed, burn_in, step)
         raw = runner.run_arm(config, members("raw"), state, DAYS, step)
-        simulated = runner.run_arm(config, members("rules"), state, DAYS, step)
+        simulated = runner.run_arm(config, members(arm), state, DAYS, step)
     with live_numbers() as tick:
-        lived = run.live(config, state, DAYS, tick, time.perf_counter() + seconds)
+        policy = "" if arm == "rules" else arm
+        lived = run.live(config, state, DAYS, tick, time.perf_counter() + seconds, policy)
     days = len(lived.reports)
 
     def measured(reports: list[Report]) -> dict[str, float]:

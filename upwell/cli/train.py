@@ -10,6 +10,7 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
+from upwell.agents.dials import ROLES
 from upwell.cli.common import Json, Overrides, Seed, WorldFile, build_world, emit, stderr, stdout
 from upwell.errors import BadRequest
 
@@ -19,12 +20,15 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    algorithm: Annotated[str, typer.Option(help="mappo or maddpg")] = "mappo",
+    algorithm: Annotated[str, typer.Option(help="mappo, maddpg or es")] = "mappo",
     minutes: Annotated[float, typer.Option(help="of training in all, looks at the policy not counted", min=0.1)] = 30.0,
     world: WorldFile = None,
     set: Overrides = None,
-    users: Annotated[int, typer.Option(help="users of each platform", min=64)] = 1_000,
-    contents: Annotated[int, typer.Option(help="live contents of each", min=100)] = 2_500,
+    users: Annotated[int, typer.Option(help="users of each platform", min=64)] = 4_000,
+    contents: Annotated[int, typer.Option(help="live contents of each", min=100)] = 10_000,
+    roles: Annotated[
+        str, typer.Option(help="comma-separated: who learns; the others go on by the rules")
+    ] = "user,content,system",
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="folder of the run: settings, world, curve, checkpoint, policy")] = Path(
         "out/train"
@@ -44,6 +48,10 @@ def train(
 
     if algorithm not in training.ALGORITHMS:
         raise BadRequest(f"unknown algorithm '{algorithm}': choose from {', '.join(training.ALGORITHMS)}")
+    learning = tuple(roles.split(","))
+    for role in learning:
+        if role not in ROLES:
+            raise BadRequest(f"unknown role '{role}': choose from {', '.join(ROLES)}")
     kept = out / "settings.json"
     if resume:
         if not kept.exists():
@@ -55,7 +63,7 @@ def train(
     else:
         sizes = [f"sizes.creators={max(contents // 10, 1)}"]
         config = build_world(world, [*sizes, *(set or [])], users, contents)
-        settings = training.Settings(algorithm, seed, users, contents)
+        settings = training.Settings(algorithm, seed, users, contents, roles=learning)
         out.mkdir(parents=True, exist_ok=True)
         (out / "world.toml").write_text(to_toml(config), encoding="utf-8")
         kept.write_bytes(msgspec.json.encode(settings))
@@ -71,15 +79,16 @@ def train(
 def standing(points: list[Any], minutes: float) -> Table | str:
     """What a person watches: the last looks at the policy."""
     if not points:
-        return "burning platforms in, then training; the first look comes after twenty episodes"
+        return "burning platforms in, then training; the first look comes after ten episodes"
     view = Table(title=f"objective without noise, on platforms not trained on; {minutes:g} minutes in all")
-    for name in ("minutes", "objective", "rules", "satisfaction", "tags", "cold start"):
+    for name in ("minutes", "objective", *points[0].rivals, "satisfaction", "tags", "cold start"):
         view.add_column(name, justify="right")
     best = max(points, key=lambda p: p.objective)
     for point in points[-12:]:
-        m = point.metrics
+        m, mark = point.metrics, " *" if point is best else ""
         view.add_row(
-            f"{point.seconds / 60:.1f}", f"{point.objective:.4f}{' *' if point is best else ''}", f"{point.rules:.4f}",
+            f"{point.seconds / 60:.1f}", f"{point.objective:.4f}{mark}",
+            *(f"{value:.4f}" for value in point.rivals.values()),
             f"{m['satisfaction_mean']:.3f}", f"{m['interest_tags']:.2f}", f"{m['cold_start_success']:.1%}",
         )  # fmt: skip
     return view
@@ -97,7 +106,8 @@ def summary(points: list[Any], out: Path) -> dict[str, Any]:
     return {
         "policy": str(out / "policy.npz"),
         "objective": best.objective,
-        "rules": best.rules,
+        "rivals": best.rivals,
+        "seconds_to_beat": {name: beaten(points, name) for name in best.rivals},
         "iteration": best.iteration,
         "iterations": last.iteration,
         "seconds": last.seconds,
@@ -109,9 +119,13 @@ def summary(points: list[Any], out: Path) -> dict[str, Any]:
     }
 
 
+def beaten(points: list[Any], rival: str) -> float | None:
+    """Seconds of training until a look found the policy better than this, None while none did."""
+    return next((point.seconds for point in points if point.objective > point.rivals[rival]), None)
+
+
 def show(result: dict[str, Any]) -> None:
-    stdout.print(
-        f"best objective {result['objective']:.4f} at iteration {result['iteration']} of {result['iterations']} "
-        f"(rules: {result['rules']:.4f}); {result['env_steps_per_second']:,.0f} requests/s"
-    )
+    others = ", ".join(f"{name} {value:.4f}" for name, value in result["rivals"].items())
+    stdout.print(f"best objective {result['objective']:.4f} at iteration {result['iteration']} (others: {others})")
+    stdout.print(f"{result['iterations']} iterations, {result['env_steps_per_second']:,.0f} requests/s")
     stdout.print(f"policy: {result['policy']}\ncurve: {result['report']}")

@@ -34,7 +34,9 @@ def register(app: typer.Typer) -> None:
 def simulate(
     world: WorldFile = None,
     set: Overrides = None,
-    arm: Annotated[str, typer.Option(help="any of the arms, such as raw, itemcf, thompson, rules")] = "raw",
+    arm: Annotated[
+        str, typer.Option(help="any of the arms, such as raw, thompson, marl; marl:FILE plays by a policy of your own")
+    ] = "raw",
     users: Users = None,
     contents: Contents = None,
     days: Annotated[int, typer.Option(help="days judged", min=1)] = 10,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import msgspec
 import numpy as np
 
-from upwell.arms.registry import members
+from upwell.arms.registry import label, members
 from upwell.errors import BadRequest
 from upwell.experiment import metrics, story, traffic
 from upwell.world import world
@@ -127,7 +127,7 @@ def truth(state: WorldState) -> metrics.Report:
 
 
 def path_of(out: Path, arm: str, seed: int) -> Path:
-    return out / "runs" / f"{arm}-{seed}.json"
+    return out / "runs" / f"{label(arm)}-{seed}.json"
 
 
 def load(plan: Plan, out: Path, arm: str, seed: int) -> Run | None:
@@ -143,6 +143,7 @@ def load(plan: Plan, out: Path, arm: str, seed: int) -> Run | None:
         ) from None
     if run.stamp != plan.stamp():
         raise BadRequest(f"{path}: made with another world, length or burn-in; give another --out or remove it")
+    run.arm = arm  # a policy's file may have been moved since
     return run
 
 

@@ -27,7 +27,7 @@ def write_page(title: str, points: Sequence[Point], path: Path) -> None:
     parts = [
         f"<h1>Training: {page.text(title)}</h1>",
         page.section(
-            "Objective", "On platforms that it is not trained on, without exploration noise; dashed: the rules there.",
+            "Objective", "On platforms that it is not trained on, without exploration noise; dashed: others there.",
             objective(points),
         ),
         page.section("What it is made of", "Means over the same platforms.", measured(points)),
@@ -43,8 +43,10 @@ def write_page(title: str, points: Sequence[Point], path: Path) -> None:
 def objective(points: Sequence[Point]) -> go.Figure:
     x = [point.seconds / 60.0 for point in points]
     plot = go.Figure()
-    plot.add_scatter(x=x, y=[p.objective for p in points], name="policy", line_color=page.COLOURS[2])
-    plot.add_scatter(x=x, y=[p.rules for p in points], name="rules", line={"color": page.COLOURS[0], "dash": "dash"})
+    plot.add_scatter(x=x, y=[p.objective for p in points], name="policy", line_color=page.COLOURS[4])
+    for i, name in enumerate(points[0].rivals if points else ()):
+        line = {"color": page.COLOURS[i], "dash": "dash"}
+        plot.add_scatter(x=x, y=[p.rivals[name] for p in points], name=name, line=line)
     plot.update_xaxes(title="minutes of training")
     return page.layout(plot)
 

@@ -23,30 +23,69 @@ from upwell.agents.dials import ROLES, TURNS, turned
 from upwell.agents.network import Policy, forward
 from upwell.agents.system import SystemDials
 from upwell.agents.user import UserDials
+from upwell.arms.features import gone
 from upwell.arms.marl import contents_see, users_see
 from upwell.arms.rules import Play, by_rules, starting
-from upwell.regulator import slate
 from upwell.regulator.ledger import COIN
 from upwell.world import gauges, world
-from upwell.world.arm import Batch, Lesson, View, view_of
+from upwell.world.arm import Batch, View, view_of
 from upwell.world.config import WorldConfig
-from upwell.world.serve import MIND
-from upwell.world.state import HEATED, HEATED_VALID, ORGANIC_TODAY, SHARES, VALID, Array, WorldState
+from upwell.world.response import Outcome, enjoyment, finished, traits
+from upwell.world.serve import MIND, Shown
+from upwell.world.state import (
+    HEATED,
+    IMPRESSIONS,
+    ORGANIC_TODAY,
+    SHARES,
+    Array,
+    WorldState,
+)
 
 HOURS = 6
 YOUNG_DAYS = 5
 """Content agents are taught up to this age: what is older hardly asks."""
 
 
+SILENT = -20.0
+"""Log of the standard deviation of actions without noise."""
+
+
 class Held(NamedTuple):
-    """What the training arm carries: everybody's actions of the step, and what users did in it."""
+    """What the training arm carries: everybody's actions of the step, and what it came to.
+
+    Counted is not what happened but what was to be expected where it stood: the true chances of a click, a valid view
+    and a purchase, which a simulated platform knows. Of what a user does in six hours chance makes several times more
+    than any dial, and an agent would have to live through that many more days to learn the same.
+    """
 
     user: Array  # f32 [S, U, n], actions
     content: Array  # f32 [M, n]
     system: Array  # f32 [M, n]
     asked: Array  # f32 [S, U], requests
-    valid: Array  # f32 [S, U], valid views
+    enjoyed: Array  # f32 [S, U], enjoyment of their slates
+    broadly: Array  # f32 [S, U], the same, each slate's times the user's breadth of interest
+    money: Array  # f32 [S, U], yuan
+    wider: Array  # f32 [S, U], days for which tags stay engaged longer, over the healthy number of tags
     credit: Array  # f32 [S, U], cold starts furthered
+    views: Array  # f32 [M], valid views
+    heated_views: Array  # f32 [M]
+
+
+SLACK = 0.1
+"""Share of its impressions by which a cold start must lag behind to need each one, and be ahead to need none."""
+
+
+def behind(had: Array, time: Array) -> Array:
+    """How far a cold start needs help, f32 in [0, 1]: half of it at an even pace; one well ahead gets there without.
+
+    Of two hundred users who each push the same content past its bar only a few were needed. An agent is credited with
+    what would be missing without it (difference rewards: Wolpert & Tumer 2002), or all would push on for ever.
+
+    Args:
+        had: share of the impressions it needs.
+        time: share of the time it has for them that is over.
+    """
+    return jnp.clip(0.5 + 0.5 * (time - had) / SLACK, 0.0, 1.0)
 
 
 def needed(view: View) -> tuple[Array, Array]:
@@ -54,26 +93,48 @@ def needed(view: View) -> tuple[Array, Array]:
 
     Half of a cold start is its 500·scale impressions within three days, half its 100·scale organic ones on the fourth.
     """
-    lacks = starting(view)
-    young, tested = lacks & (view.age_days < 3), lacks & (view.age_days >= 3)
-    return 0.5 * young / (500.0 * view.scale), 0.5 * tested / (100.0 * view.scale)
+    lacks, first, fourth = starting(view), 500.0 * view.scale, 100.0 * view.scale
+    young, tested, today = lacks & (view.age_days < 3), lacks & (view.age_days >= 3), gone(view)
+    had, organic = view.contents.first3 / first, view.contents.stats[:, ORGANIC_TODAY] / fourth
+    return (
+        0.5 * young * behind(had, (view.age_days + today) / 3.0) / first,
+        0.5 * tested * behind(organic, today) / fourth,
+    )
 
 
-def count(view: View, batch: Batch, lesson: Lesson) -> Held:
-    """Add a batch's outcomes to what the step has come to."""
+def count(view: View, batch: Batch, shown: Shown, out: Outcome) -> Held:
+    """Add a batch to what the step has come to."""
     held: Held = view.arm
+    config, users = view.config, batch.users
+    chance = jnp.where(shown.here, out.rate * finished(shown.traits), 0.0)
+    worth = chance * jnp.minimum(shown.traits.buy, 1.0) * shown.traits.price
+    good = ((chance + out.rate) * (1.0 - config.response.boredom * shown.satiety)).sum(-1)
+    regret = (out.rate - chance).sum(-1)
+    enjoyed = enjoyment(config, good, regret)
+    # A valid view keeps its tags engaged for a week from today; once in a slate, however many contents have the tag.
+    own = (shown.tags != shown.tags[..., :1]).at[..., 0].set(True)  # who has fewer tags has the first again
+    missed = jnp.log1p(-jnp.minimum(chance, 0.99))[..., None] * own
+    s, r = jnp.indices(chance.shape[:2])
+    none = jnp.zeros(users.last_valid_day.shape).at[s[..., None, None], r[..., None, None], shown.tags].add(missed)
+    longer = jnp.minimum(view.day - users.last_valid_day, 7)
+    wider = ((1.0 - jnp.exp(none)) * longer).sum(-1) / config.healthy_tags
     any_kind, organic = needed(view)
-    credit = any_kind[lesson.ids] + jnp.where(lesson.kind == slate.HEATED, 0.0, organic[lesson.ids])
+    credit = (any_kind[shown.ids] + jnp.where(shown.heated, 0.0, organic[shown.ids])).sum(-1)
     cells = jnp.arange(batch.place.shape[0])[:, None]
-    who = jnp.where(lesson.present, batch.place, held.asked.shape[1])  # out of range: dropped
+    who = jnp.where(shown.here[..., 0], batch.place, held.asked.shape[1])  # out of range: dropped
 
     def add(total: Array, more: Array) -> Array:
         return total.at[cells, who].add(more, mode="drop")
 
     return held._replace(
         asked=add(held.asked, jnp.ones(who.shape)),
-        valid=add(held.valid, lesson.valid.sum(-1).astype(jnp.float32)),
-        credit=add(held.credit, credit.sum(-1)),
+        enjoyed=add(held.enjoyed, enjoyed),
+        broadly=add(held.broadly, enjoyed * gauges.diversity(config, users, view.day)),
+        money=add(held.money, worth.sum(-1)),
+        wider=add(held.wider, wider),
+        credit=add(held.credit, credit),
+        views=held.views.at[shown.ids].add(chance),
+        heated_views=held.heated_views.at[shown.ids].add(chance * shown.heated),
     )
 
 
@@ -89,17 +150,18 @@ def held_by_contents(view: View) -> tuple[ContentDials, SystemDials]:
     )
 
 
-TRAINED = by_rules("trained", Play(held_by_users, held_by_contents))._replace(learn=count)
+TRAINED = by_rules("trained", Play(held_by_users, held_by_contents))._replace(study=count)
 """Plays by the actions that ``view.arm`` holds."""
 
 
 class Norms(NamedTuple):
-    """What gains are measured against; scalars, fixed for an episode."""
+    """What gains are measured against: the platform under raw ranking; scalars."""
 
     satisfaction: Array
     breadth: Array
     active: Array  # share of users who come on a day
-    valid: Array  # valid views of an active user a day
+    asked: Array  # requests of an active user a day
+    money: Array  # yuan of an active user a day
     graduates: Array  # contents that end their third day, a day
 
 
@@ -130,27 +192,24 @@ def log_density(mean: Array, log_std: Array, action: Array) -> Array:
 def empty(state: WorldState) -> Held:
     """All dials alone, nothing counted."""
     users, many = state.users.satisfaction.shape, state.contents.generation.shape[0]
-    none = jnp.zeros(users)
     of = {role: len(TURNS[role]) for role in ROLES}
+    counted = ("asked", "enjoyed", "broadly", "money", "wider", "credit")
     return Held(
         jnp.zeros((*users, of["user"])), jnp.zeros((many, of["content"])), jnp.zeros((many, of["system"])),
-        none, none, none,
+        **{name: jnp.zeros(users) for name in counted}, views=jnp.zeros(many), heated_views=jnp.zeros(many),
     )  # fmt: skip
 
 
-def norms_of(config: WorldConfig, state: WorldState) -> Norms:
-    """From a burnt-in platform, before anyone regulates it."""
-    users = state.users
-    came = (users.active_bits & 1) == 1
-    share = gauges.diversity(config, users, state.day - 1)
-    active = jnp.maximum(came.sum(), 1)
-    impressions = 500.0 * state.scale * config.sizes.contents
+def norms_of(config: WorldConfig, state: WorldState, raw: dict[str, float]) -> Norms:
+    """From a burnt-in platform, and the metrics of some days of raw ranking there."""
+    age = state.day - state.contents.born_day
     return Norms(
-        satisfaction=(users.satisfaction * came).sum() / active,
-        breadth=(share * came).sum() / active,
-        active=came.mean(),
-        valid=0.6 * state.platform_ctr * impressions / active,
-        graduates=jnp.maximum((state.day - state.contents.born_day == 3).sum(), 1),
+        satisfaction=jnp.float32(raw["satisfaction_mean"]),
+        breadth=jnp.float32(raw["interest_diversity"]),
+        active=jnp.float32(raw["dau"] / config.sizes.users),
+        asked=jnp.float32(raw["impressions_per_dau"] / config.sizes.slate),
+        money=jnp.float32(raw["net_gmv_per_dau"]),
+        graduates=jnp.maximum(((age > 0) & (age <= 3)).sum() / 3.0, 1.0),
     )
 
 
@@ -168,7 +227,7 @@ def begun(state: WorldState) -> Array:
     return 0.5 * first + 0.5 * fourth * (age == 3) * (first >= 1.0)
 
 
-def gains(config: WorldConfig, norms: Norms, before: world.Day, after: world.Day, ends_day: Array) -> dict[str, Array]:
+def gains(config: WorldConfig, norms: Norms, before: world.Day, after: world.Day) -> dict[str, Array]:
     """What the step was worth to each agent, by role: f32 ``[S, U]``, ``[M]``, ``[M]``.
 
     In units of the objective: of a user's day for users, of a content's cold start for contents and the system.
@@ -176,28 +235,39 @@ def gains(config: WorldConfig, norms: Norms, before: world.Day, after: world.Day
     goal, state, held = config.goal, after.state, after.state.arm
     total = goal.user_satisfaction + goal.platform_revenue + goal.long_term
     w_user, w_revenue, w_long = (w / total for w in (goal.user_satisfaction, goal.platform_revenue, goal.long_term))
-    users, today = state.users, after.active
-    per_graduate = norms.active * users.satisfaction.size / norms.graduates
-    wide = gauges.diversity(config, users, state.day)
-    # What is a level, and not a flow, counts once a day.
-    level = w_user * (users.satisfaction - norms.satisfaction) + w_long / 3.0 * (wide - norms.breadth)
-    level = level + 0.1 * (wide * users.satisfaction - norms.breadth * norms.satisfaction)  # the role's own aim
+    per_graduate = norms.active * state.users.satisfaction.size / norms.graduates
+    # Satisfaction follows the enjoyment of slates; coming back, and how often in a day, follow satisfaction.
+    returning = config.activity.satisfaction * norms.active * (1.0 - norms.active)
+    pleased = w_user + w_long / 3.0 * returning + w_revenue * config.activity.visits_satisfaction
     of_user = (
-        w_revenue * held.valid / norms.valid
-        + w_long / 3.0 * per_graduate * held.credit
-        + ends_day * today * level
-        + ends_day * w_long / 3.0 * (today - norms.active)
+        pleased * (held.enjoyed - held.asked * norms.satisfaction) / norms.asked
+        + w_revenue * (held.money / norms.money - held.asked / norms.asked)
+        + w_long / 3.0 * (norms.active * held.wider + per_graduate * held.credit)
+        # The role's own aim, breadth times satisfaction:
+        + 0.1 * (held.broadly - held.asked * norms.breadth * norms.satisfaction) / norms.asked
     )
 
     grown = state.contents.stats - before.state.contents.stats
     cost = (coins_tied(before.state) - coins_tied(state)) / config.heating.budget
     further = begun(state) - begun(before.state)
-    engaged = (grown[:, VALID] + 2.0 * grown[:, SHARES]) / (0.6 * state.platform_ctr * 500.0 * state.scale)
+    engaged = (held.views + 2.0 * grown[:, SHARES]) / (0.6 * state.platform_ctr * 500.0 * state.scale)
     of_content = further + 0.3 * engaged - 0.1 * cost
-    # A heated impression takes a place: what it won, less what the mean impression wins there. A valid view is worth
-    # its share of a day's, and about a twentieth of a user's day in satisfaction (``response.memory``).
-    won = grown[:, HEATED_VALID] - 0.6 * state.platform_ctr * grown[:, HEATED]
-    of_system = w_long / 3.0 * further + (w_revenue / norms.valid + 0.05 * w_user) / per_graduate * won
+    # A heated impression takes a place: what it won, less what the mean impression wins there. A valid view is about a
+    # twentieth of a user's day in satisfaction (``response.memory``), and its money.
+    contents = state.contents
+    of = traits(
+        config, contents.log_quality, contents.clickbait, state.day - contents.born_day, contents.duration_s,
+        contents.price,
+    )  # fmt: skip
+    shown = jnp.maximum(grown[:, IMPRESSIONS].sum(), 1.0)
+
+    def won(each: Array) -> Array:
+        return held.heated_views * each - (held.views * each).sum() / shown * grown[:, HEATED]
+
+    value = w_revenue / norms.money * won(jnp.minimum(of.buy, 1.0) * of.price) + 0.05 * w_user * won(
+        jnp.ones_like(of.buy)
+    )
+    of_system = w_long / 3.0 * further + value / per_graduate
     return {"user": of_user, "content": of_content, "system": of_system}
 
 
@@ -228,7 +298,7 @@ def live(
     after = world.run_until(config, TRAINED, before, until_h)
     lived = gauges.stretch(config, before, after)
     seen_by_critic = gauges.observe(config, after, lived, running, until_h)["system"]
-    worth = gains(config, norms, before, after, (until_h >= 24.0).astype(jnp.float32))
+    worth = gains(config, norms, before, after)
     young = view.age_days < YOUNG_DAYS
     acted = {"user": after.state.arm.asked > 0, "content": young, "system": young}
     lasting = jnp.ones(present.satisfaction.shape, bool)
@@ -257,14 +327,19 @@ def sleep(config: WorldConfig, day: world.Day) -> WorldState:
 
 
 def episode(
-    config: WorldConfig, policy: Policy, log_std: dict[str, Array], start: WorldState, days: int, seed: int
+    config: WorldConfig,
+    policy: Policy,
+    log_std: dict[str, Array],
+    start: WorldState,
+    norms: Norms,
+    days: int,
+    seed: int,
 ) -> tuple[dict[str, Steps], int]:
     """Some days of a burnt-in platform under the policy with noise, ``[T, N, …]`` a role, and requests served.
 
     Args:
         start: left untouched. Its own chances are replaced by those of ``seed``.
     """
-    norms = norms_of(config, start)
     state = jax.tree.map(jnp.copy, start)._replace(seed=jnp.uint32(seed))
     state = state._replace(arm=empty(state))
     key, steps, requests = jax.random.key(seed), list[dict[str, Steps]](), 0.0

@@ -30,15 +30,15 @@ from upwell.world.state import Array
 class Rates(NamedTuple):
     """How to learn; the same for every role."""
 
-    learning: float = 3e-3
+    learning: float = 5e-3
     discount: float = 0.97  # a step of six hours: a day counts for 88%
-    trace: float = 0.9  # lambda
+    trace: float = 0.7  # lambda
     clip: float = 0.2
     entropy: float = 1e-3
     value: float = 0.5
     most_norm: float = 0.5  # of a gradient
-    epochs: int = 4
-    batches: int = 4
+    epochs: int = 2
+    batches: int = 8
     first_std: float = 0.3  # of an action, of which ±1 is the dial's whole span
 
 

@@ -7,7 +7,7 @@ its number: a run that was killed goes on as if it had not been, bit for bit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +17,17 @@ import msgspec
 import numpy as np
 
 from upwell import __version__
+from upwell.agents.dials import ROLES
 from upwell.agents.network import Policy, save_policy
 from upwell.arms.marl import marl
+from upwell.arms.rules import rules
+from upwell.arms.thompson import thompson
 from upwell.errors import BadRequest
 from upwell.experiment import metrics
 from upwell.experiment.runner import lived
-from upwell.learn import checkpoint, family, game, maddpg, mappo
+from upwell.learn import checkpoint, es, family, game, maddpg, mappo
 from upwell.world import world
-from upwell.world.arm import RAW
+from upwell.world.arm import RAW, Arm
 from upwell.world.config import WorldConfig, to_toml
 from upwell.world.state import WorldState
 
@@ -35,12 +38,20 @@ class Algorithm(NamedTuple):
     rates: Any  # its defaults
     first_learner: Callable[..., Any]  # of (seed, rates)
     update: Callable[..., Any]  # of (learner, played, rates, key): the learner after it, and a report by role
+    plays: Callable[..., Policy] = lambda learner, rates: learner.policy  # the policy of the coming episode
+    alike: int = 1  # episodes of the same platform, goal and chances, one after the other
 
 
 ALGORITHMS = {
     "mappo": Algorithm(mappo.Rates(), mappo.first_learner, mappo.update),
     "maddpg": Algorithm(maddpg.Rates(), maddpg.first_learner, maddpg.update),
+    "es": Algorithm(es.Rates(), es.first_learner, es.update, es.plays, alike=2),
 }
+
+
+AVERAGED = 0.1
+"""Weight of the latest policy in the average that is judged and kept: a step of learning is larger than what it
+learns."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,12 +61,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int
     users: int
     contents: int
-    worlds: int = 6  # of the family, beside the given one
-    burn_in: int = 35  # days
+    worlds: int = 4  # of the family, beside the given one
+    burn_in: int = 56  # days
     episode_days: int = 8
     judged_days: int = 10  # of each look at how good the policy is
-    judged_every: int = 20  # iterations
+    judged_every: int = 10  # iterations
     judged_seeds: int = 2
+    roles: tuple[str, ...] = ROLES  # that learn; the others go on by the rules
     rates: dict[str, float] = {}  # in place of the algorithm's own
 
 
@@ -75,33 +87,32 @@ class Point(msgspec.Struct):
     seconds: float  # of training so far, looks not counted
     requests: int  # of users so far: steps of user agents
     objective: float
-    rules: float  # the rules' objective on the same platforms
+    rivals: dict[str, float]  # objective on the same platforms of raw ranking, the rules and thompson
     metrics: dict[str, float]
     learning: dict[str, dict[str, float]]  # by role, as the algorithm reports it
     gain: dict[str, float]  # by role, of an agent a step
 
 
 class Platform(NamedTuple):
-    """A burnt-in platform and its world."""
+    """A burnt-in platform, its world, and what raw ranking came to there."""
 
     config: WorldConfig
     state: WorldState
+    raw: dict[str, float]
 
 
 class Judge(NamedTuple):
-    """Platforms that a policy is judged on, never trained on, and what raw ranking and the rules came to there."""
+    """Platforms that a policy is judged on, never trained on, and what other arms came to there."""
 
     platforms: list[Platform]
-    raw: list[dict[str, float]]
-    rules: float
+    rivals: dict[str, float]
 
 
-def judged(judge: Judge, policy: Policy, days: int) -> tuple[float, dict[str, float]]:
-    """Mean objective, and mean metrics, of the policy without noise."""
-    found = [lived(platform.config, marl, platform.state, days, tuned=policy) for platform in judge.platforms]
+def judged(among: Sequence[Platform], arm: Arm, days: int, tuned: Any = None) -> tuple[float, dict[str, float]]:
+    """Mean objective, and mean metrics, of an arm; of a policy without noise."""
+    found = [lived(platform.config, arm, platform.state, days, tuned=tuned) for platform in among]
     values = [
-        metrics.objective(platform.config, each, raw)
-        for platform, each, raw in zip(judge.platforms, found, judge.raw, strict=True)
+        metrics.objective(platform.config, each, platform.raw) for platform, each in zip(among, found, strict=True)
     ]
     return float(np.mean(values)), {name: float(np.mean([each[name] for each in found])) for name in found[0]}
 
@@ -112,30 +123,30 @@ def platforms(out: Path, config: WorldConfig, settings: Settings, step: Callable
     for number in range(settings.worlds + 1):
         one = family.relative(config, number and settings.seed * 1_000 + number)
         seed = 10_000 + settings.seed * 100 + number
-        made.append(Platform(one, burnt(out / f"world-{number}.npz", one, seed, settings, step)))
+        made.append(burnt(out / f"world-{number}.npz", one, seed, settings, step))
     return made
 
 
-def burnt(path: Path, config: WorldConfig, seed: int, settings: Settings, step: Callable[[], None]) -> WorldState:
+def burnt(path: Path, config: WorldConfig, seed: int, settings: Settings, step: Callable[[], None]) -> Platform:
     """A burnt-in platform, from its file where there is one."""
     like = jax.eval_shape(lambda: world.reset(config, seed))
     if path.exists():
         state, said = checkpoint.load(path, "platform", like)
         if said["world"] != to_toml(config):
             raise BadRequest(f"{path}: made with another world; give another --out")
-        return state
+        return Platform(config, state, said["raw"])
     state = world.burnt_in(config, seed, settings.burn_in, step)
-    checkpoint.save(path, "platform", state, {"world": to_toml(config)})
-    return state
+    raw = lived(config, RAW, state, settings.judged_days, step)
+    checkpoint.save(path, "platform", state, {"world": to_toml(config), "raw": raw})
+    return Platform(config, state, raw)
 
 
-def judge_of(out: Path, config: WorldConfig, settings: Settings, policy: Policy, step: Callable[[], None]) -> Judge:
+def judge_of(out: Path, config: WorldConfig, settings: Settings, step: Callable[[], None]) -> Judge:
     """Platforms of the given world, with seeds that no training and no experiment has."""
     seeds = [20_000 + settings.seed * 100 + i for i in range(settings.judged_seeds)]
-    found = [Platform(config, burnt(out / f"judge-{i}.npz", config, s, settings, step)) for i, s in enumerate(seeds)]
-    raw = [lived(platform.config, RAW, platform.state, settings.judged_days) for platform in found]
-    judge = Judge(found, raw, 0.0)
-    return judge._replace(rules=judged(judge, jax.tree.map(jnp.zeros_like, policy), settings.judged_days)[0])
+    among = [burnt(out / f"judge-{i}.npz", config, s, settings, step) for i, s in enumerate(seeds)]
+    rivals = {arm.name: judged(among, arm, settings.judged_days)[0] for arm in (RAW, rules, thompson)}
+    return Judge(among, rivals)
 
 
 def goal_of(settings: Settings, config: WorldConfig, iteration: int) -> WorldConfig:
@@ -145,10 +156,22 @@ def goal_of(settings: Settings, config: WorldConfig, iteration: int) -> WorldCon
     return family.under(config, family.weights(settings.seed * 1_000_003 + iteration))
 
 
+def by_rules_but(roles: Sequence[str], learner: Any) -> Any:
+    """The learner with every role but these where it began: at the rules, without noise."""
+    fixed = [role for role in ROLES if role not in roles]
+    still = jax.tree.map(jnp.zeros_like, learner.policy)
+    silent = {role: jnp.full_like(learner.log_std[role], game.SILENT) for role in fixed}
+    return learner._replace(
+        policy=learner.policy._replace(**{role: getattr(still, role) for role in fixed}),
+        log_std=learner.log_std | silent,
+    )
+
+
 class State(NamedTuple):
     """What a checkpoint holds."""
 
     learner: Any
+    average: Policy  # of the policies so far, the last ten counting for most (Polyak & Juditsky 1992)
     iteration: Any  # i32
     seconds: Any  # f64
     requests: Any  # i64
@@ -160,41 +183,45 @@ def run(
 ) -> Iterator[Point]:
     """Train until the run's own time is ``minutes`` in all; yields each look at the policy."""
     rates, algorithm = rates_of(settings), ALGORITHMS[settings.algorithm]
-    first = algorithm.first_learner(settings.seed, rates)
-    state = State(first, np.int32(0), np.float64(0), np.int64(0), np.float64(-np.inf))
+    first = by_rules_but(settings.roles, algorithm.first_learner(settings.seed, rates))
+    state = State(first, first.policy, np.int32(0), np.float64(0), np.int64(0), np.float64(-np.inf))
     kept = out / "checkpoint.npz"
     if kept.exists():
         state, _ = checkpoint.load(kept, "training", state)
     curve = out / "curve.jsonl"
     cut_after(curve, int(state.iteration))
     trained_on = platforms(out, config, settings, step)
-    judge = judge_of(out, config, settings, state.learner.policy, step)
+    judge = judge_of(out, config, settings, step)
     while float(state.seconds) < 60.0 * minutes:
         began, number = time.perf_counter(), int(state.iteration)
-        platform = trained_on[number % len(trained_on)]
-        goal = goal_of(settings, platform.config, number)
-        learner, seed = state.learner, settings.seed * 1_000_000 + number
+        episode = number // algorithm.alike
+        platform = trained_on[episode % len(trained_on)]
+        goal = goal_of(settings, platform.config, episode)
+        learner, seed = state.learner, settings.seed * 1_000_000 + episode
+        norms = game.norms_of(goal, platform.state, platform.raw)
         played, requests = game.episode(
-            goal, learner.policy, learner.log_std, platform.state, settings.episode_days, seed
+            goal, algorithm.plays(learner, rates), learner.log_std, platform.state, norms, settings.episode_days, seed
         )
         learner, report = algorithm.update(learner, played, rates, jax.random.key(seed))
+        learner = by_rules_but(settings.roles, learner)
         jax.block_until_ready(learner.policy)
         state = state._replace(
             learner=learner,
+            average=jax.tree.map(lambda old, new: old + AVERAGED * (new - old), state.average, learner.policy),
             iteration=np.int32(number + 1),
             seconds=state.seconds + np.float64(time.perf_counter() - began),
             requests=state.requests + np.int64(requests),
         )
         step()
         if (number + 1) % settings.judged_every == 0:
-            value, measured = judged(judge, learner.policy, settings.judged_days)
+            value, measured = judged(judge.platforms, marl, settings.judged_days, state.average)
             if value > float(state.best):
                 state = state._replace(best=np.float64(value))
-                save_policy(out / "policy.npz", learner.policy, about(config, settings, number + 1, value))
+                save_policy(out / "policy.npz", state.average, about(config, settings, number + 1, value))
             gain = {role: mean_gain(steps) for role, steps in played.items()}
             learning = {role: {k: float(v) for k, v in of.items()} for role, of in report.items()}
             point = Point(
-                number + 1, float(state.seconds), int(state.requests), value, judge.rules, measured, learning, gain
+                number + 1, float(state.seconds), int(state.requests), value, judge.rivals, measured, learning, gain
             )
             with curve.open("ab") as file:
                 file.write(msgspec.json.encode(point) + b"\n")

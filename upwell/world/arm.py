@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,10 @@ from upwell.regulator.tick import Requests
 from upwell.world.config import WorldConfig
 from upwell.world.ranker import with_trials
 from upwell.world.state import CLICKS, HEATED, IMPRESSIONS, VALID, Array, Contents, Users, WorldState
+
+if TYPE_CHECKING:
+    from upwell.world.response import Outcome
+    from upwell.world.serve import Shown
 
 T = TypeVar("T")
 
@@ -117,6 +121,9 @@ class Arm(NamedTuple):
     morning: Callable[[View], Any] | None = None  # the arm's own pytree, made anew each morning
     begin: Callable[[WorldConfig, Any], Any] | None = None  # that pytree before the first morning, from ``tuned``
     learn: Callable[[View, Batch, Lesson], Any] | None = None  # that pytree after a batch and what came of it
+    study: Callable[[View, Batch, Shown, Outcome], Any] | None = (
+        None  # as ``learn``, told the truth: for training alone
+    )
     tuned: Any = None  # for ``begin``
     elsewhere: Elsewhere | None = None  # slates are decided outside this program
 

@@ -74,6 +74,11 @@ def traits(
     )
 
 
+def finished(of: Traits) -> Array:
+    """Probability that a click becomes a valid view: half of it watched, or 30 s. Of Beta(a, 1) completion."""
+    return 1.0 - jnp.minimum(0.5, 30.0 / of.duration_s) ** jnp.clip(of.dwell, 0.05, 20.0)
+
+
 def respond(
     config: WorldConfig,
     seed: Array,
@@ -122,5 +127,9 @@ def satisfaction_after(config: WorldConfig, satisfaction: Array, outcome: Outcom
     response = config.response
     good = ((outcome.valid + outcome.rate) * (1.0 - response.boredom * satiety)).sum(-1)
     regret = (outcome.clicked & ~outcome.valid).sum(-1)
-    enjoyment = jnp.maximum(response.enjoy * good - response.regret * regret, 0.0)
-    return response.memory * satisfaction + (1.0 - response.memory) * (1.0 - jnp.exp(-enjoyment))
+    return response.memory * satisfaction + (1.0 - response.memory) * enjoyment(config, good, regret)
+
+
+def enjoyment(config: WorldConfig, good: Array, regret: Array) -> Array:
+    """What a slate is worth to a user, f32 in [0, 1): saturating in the good it offered, less clicks regretted."""
+    return 1.0 - jnp.exp(-jnp.maximum(config.response.enjoy * good - config.response.regret * regret, 0.0))

@@ -155,6 +155,8 @@ def serve(
         arm.elsewhere.tell(view, moment, picked, out)
     if arm.learn is not None:
         state = state._replace(arm=arm.learn(view, batch, lesson(moment, picked, out)))
+    if arm.study is not None:
+        state = state._replace(arm=arm.study(view, batch, shown, out))
     state, summed = remember(config, state, users, shown, out, moment)
 
     # The ledger learns what was delivered; the guards learn what it did to click rates.
