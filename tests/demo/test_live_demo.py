@@ -34,12 +34,15 @@ def platform():
 
 
 @pytest.mark.slow
-def test_live_days_are_what_the_simulation_says(platform):
+@pytest.mark.parametrize(("arm", "policy"), [("rules", ""), ("marl", "marl")])
+def test_live_days_are_what_the_simulation_says(platform, arm, policy):
     config, state = platform
-    inside = metrics.over(config, runner.run_arm(config, members("rules"), state, DAYS, lambda: None))
+    inside = metrics.over(config, runner.run_arm(config, members(arm), state, DAYS, lambda: None))
     raw = metrics.over(config, runner.run_arm(config, members("raw"), state, DAYS, lambda: None))
     ticks = []
-    lived = run.live(config, state, DAYS, lambda figures: ticks.append(figures.decisions), time.perf_counter() + 600)
+    lived = run.live(
+        config, state, DAYS, lambda figures: ticks.append(figures.decisions), time.perf_counter() + 600, policy
+    )
     after, figures = metrics.over(config, lived.reports), lived.figures
     requests = sum(float(report["requests"]) for report in lived.reports)
     assert figures.decisions == requests == ticks[-1]

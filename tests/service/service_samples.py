@@ -19,8 +19,8 @@ PARTITION = "p0"
 
 
 def settings(**given) -> Settings:
-    """A platform of a few hundred contents, scale 1/5."""
-    return Settings(**{"daily_impressions": 30_000.0, "live_contents": 300.0, "seed": 5} | given)
+    """A platform of a few hundred contents, scale 1/5; the agents by rules."""
+    return Settings(**{"daily_impressions": 30_000.0, "live_contents": 300.0, "seed": 5, "policy": ""} | given)
 
 
 def content(number: int, published_at: int = NOW - 10 * DAY_MS, **given) -> Content:

@@ -99,7 +99,7 @@ class Days(RuleBasedStateMachine):
     @precondition(lambda self: self.pending is not None)
     @rule()
     def told(self):
-        self.server.regulator.take(self.pending)
+        self.server.regulator.take(self.pending, self.server.now)
         self.pending = None
 
     @precondition(lambda self: self.pending is None)

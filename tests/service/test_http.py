@@ -217,7 +217,7 @@ def test_tokens(guarded):
         ("DELETE", "/v1/users/a"), ("GET", "/v1/decisions/a"), ("GET", "/metrics"), ("GET", "/nowhere"),
     ]:  # fmt: skip
         refused(http.request(method, path, headers=AUTH_CLIENT), 403, "forbidden")
-    assert http.get("/v1/switch", headers=AUTH_OPERATOR).json() == {"mode": "rules"}
+    assert http.get("/v1/switch", headers=AUTH_OPERATOR).json() == {"mode": "policy"}
     assert http.post("/v1/recommend", json=ASK, headers=AUTH_CLIENT).status_code == 200
     assert http.post("/v1/recommend", json=ASK, headers=AUTH_OPERATOR).status_code == 200
 
@@ -258,7 +258,7 @@ def test_the_switch_holds_from_the_next_request_on_and_across_restarts(serve):
     one = serve()
     for id in "abcd":
         one.content(id)
-    assert one.recommend("u").json()["arm"] == "rules"
+    assert one.recommend("u").json()["arm"] == "marl"
     assert one.http.put("/v1/switch", json={"mode": "ranker"}).json() == {"mode": "ranker"}
     answer = one.recommend("u", "dcba", 3).json()
     assert (answer["arm"], [item["id"] for item in answer["items"]]) == ("raw", list("dcb"))

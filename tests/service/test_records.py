@@ -76,7 +76,7 @@ def test_a_record_fits_in_512_bytes_and_comes_back_as_it_was():
 WHOLE = bytes(USER.itemsize)
 
 
-@pytest.mark.parametrize("data", [b"\x02\x00" + WHOLE[2:], b"\x01\x00" + WHOLE, WHOLE, b"", b"\1"])
+@pytest.mark.parametrize("data", [b"\x03\x00" + WHOLE[2:], b"\x01\x00" + WHOLE, b"\x02\x00" + WHOLE, WHOLE, b"", b"\1"])
 def test_a_record_of_another_version_is_refused_by_name(data):
     with pytest.raises(ValueError, match=r"user record of version \d+ and \d+ bytes"):
         records.read_user(data)

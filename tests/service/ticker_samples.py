@@ -48,7 +48,7 @@ class Server:
 
     def tick(self, heated_share: float = 0.0) -> ticker.Ticked:
         ticked = self.begin(heated_share)
-        self.regulator.take(ticked)
+        self.regulator.take(ticked, self.now)
         return ticked
 
     def heat(self, row: int, amount: int) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from upwell.model import Content
-from upwell.service import records
+from upwell.service import fold, records
 from upwell.service.settings import Settings, load
+from upwell.service.tables import bits_of
 from upwell.state.batch import Batch
 from upwell.state.port import Store
 from upwell.world.config import WorldConfig
@@ -64,7 +66,7 @@ def content_of(config: WorldConfig, contents: Contents, place: int) -> Content:
         id=names.content(place, int(contents.generation[place])),
         creator_id=f"k{int(contents.creator[place])}g{int(contents.creator_generation[contents.creator[place]])}",
         published_at=EPOCH_MS + int(contents.born_day[place]) * DAY_MS,
-        tags=tuple(sorted({f"tag{int(tag)}" for tag in contents.tags[place]})),
+        tags=tuple(sorted({tag_name(int(tag)) for tag in contents.tags[place]})),
         embedding=tuple(float(x) for x in contents.embedding[place]),
         duration_s=float(contents.duration_s[place]),
         price=float(contents.price[place]),
@@ -87,23 +89,32 @@ def write(store: Store, config: WorldConfig, state: WorldState) -> None:
                 {name: round(float(counted[i])) for name, i in columns.items() if counted[i] >= 0.5},
             )
         store.write(batch)
+    bits = [int(bits_of((tag_name(tag),))).bit_length() - 1 for tag in range(config.sizes.tags)]
     users = state.users
     segments, places = users.satisfaction.shape
     for segment in range(segments):
         batch = Batch()
         for place in range(places):
             name = Names.user(segment * places + place, int(users.created_day[segment, place]))
-            batch.put("user", name, user_record(state, segment, place).tobytes())
+            batch.put("user", name, user_record(state, segment, place, bits).tobytes())
         store.write(batch)
 
 
-def user_record(state: WorldState, segment: int, place: int) -> np.ndarray:
+def tag_name(tag: int) -> str:
+    return f"tag{tag}"
+
+
+def user_record(state: WorldState, segment: int, place: int, bits: Sequence[int]) -> np.ndarray:
+    """A user's record. ``bits``: the hash of each tag."""
     users, at = state.users, (segment, place)
     created_ms = EPOCH_MS + int(users.created_day[at]) * DAY_MS
     row = records.new_user(created_ms, float(users.expected[at]))
     dims = users.profile.shape[-1]
     row["mind"] = users.mind[at]
     row["profile"][:dims], row["recent"][:dims] = users.profile[at], users.recent[at]
+    for tag in np.flatnonzero(users.last_valid_day[at] > int(state.day) - records.WEEK_DAYS).tolist():
+        day = EPOCH_MS // DAY_MS + int(users.last_valid_day[at][tag])
+        fold.engage(row, bits[tag], day)
     row["requests"] = max(int(users.requests[at]), 0)
     row["visited_ms"] = time_ms(float(users.visited_h[at])) if users.requests[at] > 0 else 0
     return row

@@ -54,14 +54,22 @@ def service(settings: Settings) -> Generator[str]:
         process.stdout.close()
 
 
-def live(config: WorldConfig, state: WorldState, days: int, step: Callable[[Figures], None], deadline: float) -> Lived:
+def live(
+    config: WorldConfig,
+    state: WorldState,
+    days: int,
+    step: Callable[[Figures], None],
+    deadline: float,
+    policy: str = "marl",
+) -> Lived:
     """Days of a burnt-in platform with the service between its ranker and its users. ``state`` is left untouched.
 
     ``step`` is called after each tick; the day in which ``deadline`` (``time.perf_counter``) falls is the last.
+    ``policy``: as the service's setting of that name.
     """
     host: WorldState = jax.tree.map(np.asarray, state)
     with tempfile.TemporaryDirectory(prefix="upwell-demo-") as folder:
-        settings = bootstrap.settings_of(config, host, data=Path(folder), port=0)
+        settings = bootstrap.settings_of(config, host, data=Path(folder), port=0, policy=policy)
         store = open_store(settings.store_url)
         bootstrap.write(store, config, host)
         store.close()

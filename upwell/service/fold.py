@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from upwell.agents import mind, user
-from upwell.service.records import COLUMN, RING
+from upwell.service.records import COLUMN, CYCLE_DAYS, RING, TAGS, WEEK_DAYS
 from upwell.service.settings import Settings
 from upwell.service.tables import NOBODY, Contents, Users
 
@@ -23,7 +23,8 @@ RECENT_STEP, RECENT_HALF_LIFE_H = 0.05, 48.0
 """The reference platform's: what a user was lately shown, as a fading mean."""
 TASTE_RATE = 0.12
 """How far a click moves a profile, as the reference platform's ranker has it."""
-NEW_MS = 3 * 86_400_000
+DAY_MS = 86_400_000
+NEW_MS = 3 * DAY_MS
 
 COUNTED = [COLUMN[name] for name in ("impressions", "heated", "explored")]
 Records = npt.NDArray[np.void]
@@ -54,7 +55,48 @@ def arrive(settings: Settings, record: Records, now_ms: int | npt.NDArray[np.int
     if anew.any():
         now["ring"][anew], now["ring_at"][anew] = 0, 0
         now["ring_window"] = window
+    now["engaged"] = fresh(record, now_ms)
     return now
+
+
+def days_since(engaged: npt.NDArray[np.uint8], day: int | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Days since each tag ``[..., TAGS]`` was engaged, modulo ``CYCLE_DAYS``; ``CYCLE_DAYS`` where it never was."""
+    each = np.stack([engaged & 15, engaged >> 4], axis=-1).reshape(*engaged.shape[:-1], TAGS).astype(np.int64)
+    return np.where(each > 0, (np.asarray(day)[..., None] - (each - 1)) % CYCLE_DAYS, CYCLE_DAYS)
+
+
+def fresh(record: Records, now_ms: int | npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Records' engaged tags ``[B, TAGS // 2]`` without those of a week ago and more.
+
+    They are cleared at every slate, so that none is there for long enough to be taken for a later one.
+    """
+    day, visited = np.asarray(now_ms // DAY_MS), record["visited_ms"] // DAY_MS
+    kept = (days_since(record["engaged"], day) < WEEK_DAYS) & (day - visited < WEEK_DAYS)[:, None]
+    return record["engaged"] & (kept[:, 0::2] * np.uint8(15) | kept[:, 1::2] * np.uint8(240))
+
+
+def engaged(record: Records) -> npt.NDArray[np.uint64]:
+    """Tags that users engaged within a week, a bit each, ``[B]``; of records as they ``arrive``."""
+    each = np.stack([record["engaged"] & 15, record["engaged"] >> 4], axis=-1).reshape(len(record), TAGS)
+    return np.packbits(each > 0, axis=-1, bitorder="little").view("<u8")[:, 0]
+
+
+def viewed(users: Users, contents: Contents, row: int, content: int, shown_ms: int) -> None:
+    """A content was viewed validly: its tags are engaged, since the day that it was shown on."""
+    bits = int(contents.tag_bits[content])
+    while bits:
+        engage(users.record[row], bits.bit_length() - 1, shown_ms // DAY_MS)
+        bits &= ~(1 << (bits.bit_length() - 1))
+    users.dirty.add(row)
+
+
+def engage(record: np.void | npt.NDArray[np.void], tag: int, day: int) -> None:
+    """Mark a tag, by its hash, as engaged on ``day``: of two days the later one, whichever is told of first."""
+    byte, shift = tag // 2, tag % 2 * 4
+    held = int(record["engaged"][byte])
+    old = held >> shift & 15
+    if not old or (day - (old - 1)) % CYCLE_DAYS <= CYCLE_DAYS // 2:  # the later lies less than half a cycle ahead
+        record["engaged"][byte] = held & ~(15 << shift) | (day % CYCLE_DAYS + 1) << shift
 
 
 def seen(

@@ -73,7 +73,7 @@ class Follower:
         self.live.obey(switch)
         if tick is not None:
             heard = told.decoder.decode(tick)
-            told.take(self.live, heard, self.live.shown_of)
+            told.take(self.live, heard, self.live.shown_of, self.clock())
             self._number = heard.number
 
     async def follow(self) -> None:

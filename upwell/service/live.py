@@ -15,8 +15,9 @@ import numpy as np
 
 from upwell.model import Content, Interaction, User, Weights
 from upwell.regulator import slate
-from upwell.service import fold, recommend, records, steps, wire
+from upwell.service import fold, learned, recommend, records, steps, wire
 from upwell.service.keys import EARLY, OUTCOME, decision_keys, organic_key, organic_of, request_key
+from upwell.service.learned import Playing
 from upwell.service.recommend import Asked, Grants, Window
 from upwell.service.records import COLUMN, COUNTS, Early, Outcome, is_click, key_of, merge
 from upwell.service.settings import Settings
@@ -58,7 +59,9 @@ class Live:
         self.trails = Trails(self.users, self._play, self._show) if trails else None
         self.contents = Contents()
         self.grants = Grants(np.zeros((1, 1), np.int32))
-        self.mode = "rules"
+        self.learned = learned.load(settings.policy)
+        self.mode = "rules" if self.learned is None else "policy"
+        self.playing: Playing | None = None  # by the learned policy, as of the last tick
         self.slates: OrderedDict[str, Slate] = OrderedDict()
         self.outcomes: OrderedDict[str, Outcome] = OrderedDict()
         self.early: OrderedDict[str, Early] = OrderedDict()  # by decision, where what is folded may come in late
@@ -87,6 +90,14 @@ class Live:
         """Let decide who the stored switch says, if it says so."""
         if switch is not None and switch.decode() in MODES:
             self.mode = switch.decode()
+
+    def look(self, scale: float, now_ms: int) -> None:
+        """See anew what the learned policy decides by, once a tick. ``scale``: the platform's now."""
+        if self.learned is not None:
+            ctr = self.platform_ctr
+            seen = learned.platform(self.settings, scale, ctr, self.throttle, 0.0, 1.0)  # users see no pool, no load
+            record = learned.record_of(self.contents, scale, ctr, now_ms)
+            self.playing = Playing(self.learned, seen, record)
 
     def next_id(self, now_ms: int) -> str:
         """An id for a decision: server, time and count, so that no two are alike, on any server."""
@@ -130,12 +141,15 @@ class Live:
         if hour != self.window_hour:
             self.window_hour, self.window_shown, self.window_heated = hour, 0, 0
         window = Window(self.window_shown, self.window_heated, self.throttle)
+        if self.playing is None:
+            self.look(settings.scale, now_ms)
+        playing = self.playing if self.mode == "policy" else None
         decided = recommend.decide(
-            settings, self.users, self.contents, self.grants, window, self.platform_ctr, asked, size, now_ms
+            settings, self.users, self.contents, self.grants, window, self.platform_ctr, asked, size, now_ms, playing
         )  # fmt: skip
-        names = self.contents.rows.names
+        names, arm = self.contents.rows.names, "rules" if playing is None else "marl"
         lines = [
-            self._line(one, id, places, "rules", now_ms, None)
+            self._line(one, id, places, arm, now_ms, None)
             for one, id, places in zip(asked, ids, wire.places_of(asked, decided, names), strict=True)
         ]
         for one, line, question in zip(
@@ -191,8 +205,8 @@ class Live:
     def _line(
         self, one: Asked, id: str, places: list[wire.Place], arm: str, now_ms: int, why: str | None
     ) -> wire.Logged:
-        version = "rules-1" if arm == "rules" else "ranker"
-        if why is None and self.mode == "policy":
+        version = {"rules": "rules-1", "raw": "ranker"}.get(arm) or (self.learned.version if self.learned else "")
+        if why is None and self.mode == "policy" and self.learned is None:
             why = "no_policy"
         return wire.Logged(
             wire.SCHEMA, id, one.request.user_id, now_ms, self.server, places, arm, version, self.weights_version,
@@ -282,6 +296,8 @@ class Live:
         merge(place, event)
         if place.clicked and not before[0]:
             self._step(event.user_id, click)
+        if place.valid and not before[1]:
+            self._step(event.user_id, click._replace(kind=steps.VIEW))
         self._count(event, place, before, bool(shown and shown.kinds[at] == slate.HEATED))
         if self.saves:
             self._touched[decision] = outcome, event.user_id

@@ -289,7 +289,7 @@ class Node:
             )
         except Fenced:
             return
-        regulator.take(ticked)
+        regulator.take(ticked, self.clock())
 
     # ---- contents, users, decisions, switch
 

@@ -19,12 +19,15 @@ import numpy.typing as npt
 from upwell.agents import content, user
 from upwell.agents.dials import Dials
 from upwell.agents.parts import Parts, total
+from upwell.agents.user import UserDials
 from upwell.agents.xp import BLOCKED, MILLI, hash_uniform, quantise, take
 from upwell.model import Request
 from upwell.regulator import explain, guards, policy, slate
-from upwell.service import fold
+from upwell.service import fold, learned
+from upwell.service.learned import Playing
 from upwell.service.records import COLUMN, key_of
 from upwell.service.settings import Settings
+from upwell.service.steps import NO_CONTENT
 from upwell.service.tables import NOBODY, Contents, Users
 
 RULES = Dials()
@@ -33,7 +36,6 @@ WHETHER, WHICH = 601, 602
 CLICKS, IMPRESSIONS, HEATED = COLUMN["clicks"], COLUMN["impressions"], COLUMN["heated"]
 REPEATED = -4.0e6
 """Added to the score of what a user has just been shown: below every other candidate, above what is blocked."""
-NO_CONTENT = -1
 ID, SCORE = attrgetter("id"), attrgetter("score")
 
 
@@ -46,6 +48,7 @@ class Asked(NamedTuple):
     contents: npt.NDArray[np.int32]  # rows [C], best score first; below ``NO_CONTENT``: not known, each its own number
     keys: npt.NDArray[np.uint32]  # [C]
     ids: list[str]  # [C]
+    scores: npt.NDArray[np.float64]  # [C], the ranker's
     dropped: int  # rows given up by then (``Rows.dropped``): with more of them, ask ``prepare`` again
 
 
@@ -66,6 +69,7 @@ class Batch(NamedTuple):
     asked: Sequence[Asked]
     arrived: npt.NDArray[np.void]
     profile: npt.NDArray[np.float32]  # f32 [B, DIMS]
+    engaged: npt.NDArray[np.uint64]  # tags engaged within a week, a bit each [B]
     rows: npt.NDArray[np.int32]  # of candidates [B, C], as in ``Asked``; ``NO_CONTENT`` where there is none
     keys: npt.NDArray[np.uint32]  # [B, C]
     size: int
@@ -74,9 +78,10 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Grants:
-    """Grants matched to segments at the slow tick: content rows i32 ``[S, G]``, ``NOBODY`` where there is none."""
+    """Grants matched to segments at the slow tick."""
 
-    rows: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.int32]  # of contents ``[S, G]``, ``NOBODY`` where there is none
+    dials: npt.NDArray[np.float32] | None = None  # ``learned.HEAT`` of each, f32 ``[S, G, 3]``; None: the rules'
 
 
 class Decided(NamedTuple):
@@ -100,18 +105,21 @@ def prepare(contents: Contents, request: Request, number: int, user_row: int) ->
     if not all(map(gt, scores, islice(scores, 1, None))):  # else in order already, as most rankers send them
         if not all(map(isfinite, scores)):
             raise ValueError("every score must be a finite number")
-        ids = [ids[i] for i in sorted(range(len(ids)), key=lambda i: (-scores[i], ids[i]))]
+        order = sorted(range(len(ids)), key=lambda i: (-scores[i], ids[i]))
+        ids, scores = [ids[i] for i in order], [scores[i] for i in order]
     elif scores and not (isfinite(scores[0]) and isfinite(scores[-1])):
         raise ValueError("every score must be a finite number")
     if len(set(ids)) < len(ids):
+        best = dict(zip(reversed(ids), reversed(scores), strict=True))
         ids = list(dict.fromkeys(ids))
+        scores = [best[id] for id in ids]
     rows = np.fromiter(map(contents.rows.at.get, ids, repeat(NOBODY)), np.int32, len(ids))
     keys = contents.key[rows]
     unknown = np.flatnonzero(rows == NOBODY)
     if len(unknown):
         rows[unknown] = NO_CONTENT - 1 - np.arange(len(unknown), dtype=np.int32)
         keys[unknown] = [key_of(ids[i]) for i in unknown]
-    return Asked(request, number, user_row, rows, keys, ids, contents.rows.dropped)
+    return Asked(request, number, user_row, rows, keys, ids, np.asarray(scores), contents.rows.dropped)
 
 
 def decide(
@@ -124,8 +132,14 @@ def decide(
     asked: Sequence[Asked],
     size: int,
     now_ms: int,
+    playing: Playing | None = None,
 ) -> Decided:
-    """Slates of ``size`` for a batch. ``grants`` None: the ranker's own order, nothing heated and nothing explored."""
+    """Slates of ``size`` for a batch.
+
+    Args:
+        grants: None: the ranker's own order, nothing heated and nothing explored.
+        playing: the learned policy; None: the rules.
+    """
     count, width = len(asked), max(*(len(one.ids) for one in asked), size)
     rows = np.full((count, width), NO_CONTENT, np.int32)
     keys = np.zeros((count, width), np.uint32)
@@ -137,26 +151,38 @@ def decide(
     if any(one.request.exclude for one in asked):
         blocked |= never(contents, asked, rows)
     least = np.minimum((~blocked).sum(-1), size)  # shown, whatever is added to the candidates
-    scores = -np.arange(width, dtype=np.float32) + np.zeros((count, 1), np.float32)
+    held_out = users.held_out[place]
+    age_days = (now_ms - arrived["created_ms"]) / DAY_MS
+    protected = ~guards.may_explore(age_days, 0.0, settings.protection_days, held_out)
+    allowed = np.where(protected, np.float32(0.0), np.float32(window.throttle))
+    profile, engaged = arrived["profile"].astype(np.float32), fold.engaged(arrived)
+    batch = Batch(settings, contents, platform_ctr, asked, arrived, profile, engaged, rows, keys, size, now_ms)
+    dials = RULES.user
+    if playing is None or grants is None:
+        scores = -np.arange(width, dtype=np.float32) + np.zeros((count, 1), np.float32)
+        organic_by: Parts = {"rank": scores[:, None, :] / np.float32(MILLI)}
+    else:
+        dials = learned.users_turn(playing.learned, arrived, engaged, now_ms, playing.seen)
+        parts = learned.corrected(
+            contents, playing.record, rows, given_scores(asked, rows.shape), arrived, engaged, allowed, dials
+        )
+        scores = quantise(np, total(parts))
+        organic_by = {name: part[:, None, :] for name, part in parts.items()}
     repeated = in_ring(arrived, keys)
     if repeated.any():
         # Shown lately: kept from the slate while there is enough else, and at its end where there is not.
         enough = (~(blocked | repeated)).sum(-1, keepdims=True) >= size
         blocked |= repeated & enough
         scores[repeated] += np.float32(REPEATED)
-    held_out = users.held_out[place]
-    age_days = (now_ms - arrived["created_ms"]) / DAY_MS
-    protected = ~guards.may_explore(age_days, 0.0, settings.protection_days, held_out)
     question = slate.Question(rows, scores[:, None, :], blocked[:, None, :])
     heated_by: Parts = {}
     tried_by: Parts = {}
     if grants is not None:
-        profile = arrived["profile"].astype(np.float32)
-        batch = Batch(settings, contents, platform_ctr, asked, arrived, profile, rows, keys, size, now_ms)
-        exploration, tried_by = explored(batch, np.where(protected, np.float32(0.0), np.float32(window.throttle)))
+        exploration, tried_by = explored(batch, allowed, dials)
         # Segments may be newer than the grants matched to them, and more.
         segment = np.minimum(users.segment[place], len(grants.rows) - 1)
-        held, any_held, heated_by = matched(batch, grants.rows[segment])
+        heat = None if grants.dials is None else grants.dials[segment]
+        held, any_held, heated_by = matched(batch, grants.rows[segment], heat)
         places = len(slate.heated_places(size))
         want = np.where(held_out | ~any_held, 0, places).tolist()
         # In the order of the batch, so that the cap holds after every single one of its slates.
@@ -174,20 +200,27 @@ def decide(
     bits = explain.reasons(np, question, picked, owed, held_out[:, None], protected[:, None])
     organic = picked.kind == slate.ORGANIC
     unfit = take(np, question.blocked, np.where(organic, picked.column, 0))
-    organic_by = {"rank": question.scores / np.float32(MILLI)}
     logit, named = explain.contributions(np, question, picked, organic_by, heated_by, tried_by)
     return Decided(question, picked, bits, arrived, logit, named, organic & unfit)
 
 
-def explored(batch: Batch, throttle: npt.NDArray[np.float32]) -> tuple[slate.Exploration, Parts]:
+def given_scores(asked: Sequence[Asked], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """The ranker's scores of a batch ``[B, C]``, 0 where there is no candidate."""
+    out = np.zeros(shape)
+    for b, one in enumerate(asked):
+        out[b, : len(one.scores)] = one.scores
+    return out
+
+
+def explored(batch: Batch, throttle: npt.NDArray[np.float32], dials: UserDials) -> tuple[slate.Exploration, Parts]:
     """What the user agents try out, and the parts of their preference; 0 for requests that try nothing.
 
     Candidates are looked at for those only that do try something: the draw of whether does not hang on them.
-    ``throttle``: factor on each user's chance to explore, f32 ``[B]``.
+    ``throttle``: factor on each user's chance to explore, f32 ``[B]``. ``dials``: numbers, or f32 ``[B]``.
     """
     contents, rows = batch.contents, batch.rows
     number = np.fromiter([one.number for one in batch.asked], np.uint32, len(batch.asked))
-    chance = (user.explore_probability(np, batch.arrived["mind"]) * throttle)[:, None]
+    chance = (user.explore_probability(np, batch.arrived["mind"], dials) * throttle)[:, None]
     u = whether(batch.settings.seed, number, batch.size)
     tries = slate.trying(u, chance)
     u_which = np.zeros((*u.shape, rows.shape[-1]), np.float32)
@@ -202,7 +235,11 @@ def explored(batch: Batch, throttle: npt.NDArray[np.float32]) -> tuple[slate.Exp
             np, contents.counts[known, CLICKS], contents.counts[known, IMPRESSIONS], np.float32(batch.platform_ctr)
         )[:, None, :].astype(np.float32)  # fmt: skip
         new = (contents.published_ms[known] > batch.now_ms - fold.NEW_MS) & (some > NOBODY)
-        parts = user.explore_parts(np, similar, hope, new[:, None, :], batch.arrived["mind"][who][:, None, :])
+        own = UserDials(*(dial[who, None] if np.ndim(dial) else dial for dial in dials))
+        idle = learned.idle(contents, known, batch.engaged[who])[:, None, :]
+        parts = user.explore_parts(
+            np, similar, hope, new[:, None, :], batch.arrived["mind"][who][:, None, :], own, idle
+        )
         preference[who] = total(parts)
         u_which[who] = which(u[who], batch.keys[who])
         for name, part in parts.items():
@@ -247,18 +284,23 @@ def in_ring(arrived: npt.NDArray[np.void], keys: npt.NDArray[np.uint32]) -> npt.
     return out
 
 
-def matched(batch: Batch, held: npt.NDArray[np.int32]) -> tuple[slate.Grants, npt.NDArray[np.bool_], Parts]:
+def matched(
+    batch: Batch, held: npt.NDArray[np.int32], dials: npt.NDArray[np.float32] | None
+) -> tuple[slate.Grants, npt.NDArray[np.bool_], Parts]:
     """The grants of each user's segment scored for this user, whether there are any ``[B]``, and the scores' parts.
 
-    ``held``: contents with a grant in the user's segment, rows i32 ``[B, G]``.
+    ``held``: contents with a grant in the user's segment, rows i32 ``[B, G]``. ``dials``: of these, see ``Grants``.
     """
     contents, platform_ctr, asked = batch.contents, batch.platform_ctr, batch.asked
     fit = np.matmul(contents.embedding[held], batch.profile[:, :, None])[..., 0]
     impressions = contents.counts[held, IMPRESSIONS]
     hope = content.promise(np, contents.counts[held, CLICKS], impressions, platform_ctr)
-    parts = policy.heat(
-        np, fit, hope, impressions * platform_ctr, batch.settings.fit_weight, RULES.content, RULES.system
-    )  # fmt: skip
+    ours, theirs, idle = RULES.content, RULES.system, None
+    if dials is not None:
+        audience, promise, wide = np.moveaxis(dials, -1, 0)
+        ours, theirs = ours._replace(audience=audience), theirs._replace(promise=promise, wide=wide)
+        idle = learned.idle(contents, held, batch.engaged)
+    parts = policy.heat(np, fit, hope, impressions * platform_ctr, batch.settings.fit_weight, ours, theirs, idle)
     logits = total(parts)
     left = contents.left[held]
     usable = (held > NOBODY) & (left > 0) & contents.live[held] & np.isfinite(logits)

@@ -19,7 +19,12 @@ DIMS = 64
 """Of embeddings and profiles."""
 RING = 80
 """Contents lately shown that a record remembers."""
-VERSION = 1
+VERSION = 2
+"""Records of version 1 lack ``engaged`` and are read."""
+TAGS = 64
+"""Tags are told apart by so many hashes."""
+WEEK_DAYS, CYCLE_DAYS = 7, 15
+"""A tag counts as engaged for a week; days are told apart within ``CYCLE_DAYS``, in four bits."""
 
 USER = np.dtype(
     [
@@ -40,6 +45,11 @@ USER = np.dtype(
         ("profile", "<f2", (DIMS,)),  # what the user clicks
         ("recent", "<f2", (DIMS,)),  # what the user was lately shown, fading
         ("ring", "<u2", (RING,)),  # 16 bits of each content's key; 0: none
+        (
+            "engaged",
+            "u1",
+            (TAGS // 2,),
+        ),  # two tags a byte: day of its last valid view modulo CYCLE_DAYS, plus 1; 0: none
     ]
 )
 
@@ -67,7 +77,9 @@ def new_user(created_ms: int, expected: float) -> npt.NDArray[np.void]:
 def read_user(data: bytes) -> npt.NDArray[np.void]:
     """A stored row. Raises ValueError on a record of a version that this one does not know."""
     version = int.from_bytes(data[:2], "little")
-    if version != VERSION or len(data) != USER.itemsize:
+    if version == 1 and len(data) == USER.fields["engaged"][1]:  # type: ignore[index]
+        data = VERSION.to_bytes(2, "little") + data[2:] + bytes(TAGS // 2)
+    elif version != VERSION or len(data) != USER.itemsize:
         raise ValueError(f"user record of version {version} and {len(data)} bytes: made by a newer Upwell")
     return np.frombuffer(data, USER)[0].copy()
 

@@ -97,6 +97,11 @@ class Regulator:
         return self.rates.daily_impressions or self.settings.daily_impressions
 
     @property
+    def scale(self) -> float:
+        """Impressions of a live content a day, over 500."""
+        return self.daily_impressions / self.settings.live_contents / 500.0
+
+    @property
     def platform_ctr(self) -> float:
         rates = self.rates
         clicks, shown = rates.free_clicks + rates.held_clicks, rates.free_impressions + rates.held_impressions
@@ -155,7 +160,7 @@ class Regulator:
             ticker.begun(self.books, day)
         ticked = ticker.once(
             self.settings, contents, self.books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
-            self.platform_ctr, self.daily_impressions, lent,
+            self.platform_ctr, self.daily_impressions, lent, self.live.learned if self.live.mode == "policy" else None,
         )  # fmt: skip
         ticked.batch.put("meta", "rates", msgspec.msgpack.encode(self.rates))
         if share is not None:
@@ -184,7 +189,7 @@ class Regulator:
         contents.counts, contents.live = contents.counts.copy(), contents.live.copy()
         return contents
 
-    def take(self, ticked: ticker.Ticked) -> None:
+    def take(self, ticked: ticker.Ticked, now_ms: int) -> None:
         """A tick of this process: grants are at hand from the next request on. Shown meanwhile is taken off."""
         live = self.live
         live.grants = ticked.grants
@@ -192,6 +197,7 @@ class Regulator:
         live.contents.left[: len(left)] = np.where(live.contents.live[: len(left)], left, 0)
         live.contents.cheat[: len(left)] = ticked.cheat
         live.throttle, live.platform_ctr = self.rates.throttle, self.platform_ctr
+        live.look(self.scale, now_ms)
 
     def find_segments(self) -> Floats:
         """Segments of users anew."""

@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     click_rate: float = Field(0.02, gt=0.0, le=1.0, description="the platform's click rate, until it has been counted")
     weights: tuple[Weight, Weight, Weight] = Field((0.4, 0.3, 0.3), description="user satisfaction, revenue, long term")
 
+    policy: str = Field("marl", description="learned policy: one that is shipped, or a file; empty: the agents' rules")
+
     tick_s: float = Field(2.0, gt=0.0, description="time between two slow ticks, seconds")
     flush_s: float = Field(0.25, gt=0.0, description="most that state is behind what was acknowledged, seconds")
     life_days: float = Field(30.0, gt=0.0, description="a content is taken down this long after it was published, days")

@@ -1,4 +1,4 @@
-"""What of the log changes a user's record, step by step: an account told of, a slate shown, a click."""
+"""What of the log changes a user's record, step by step: an account told of, a slate shown, a click, a valid view."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from upwell.service.records import key_of
 from upwell.service.settings import Settings
 from upwell.service.tables import NOBODY, Contents, Users
 
-ACCOUNT, SLATE, CLICK, ELSEWHERE = range(4)
-"""Kinds of a step; a click elsewhere is on something that was seen without a slate of ours."""
+ACCOUNT, SLATE, CLICK, ELSEWHERE, VIEW = range(5)
+"""Kinds of a step; a click elsewhere is on something that was seen without a slate of ours, a view a valid one."""
 NO_CONTENT, NOT_KNOWN = -1, -2
 """In place of a content's row: an empty place, and a content that is not known."""
 
@@ -25,8 +25,8 @@ class Step(NamedTuple):
     at_ms: int
     kind: int
     key: str
-    content: str  # that was clicked
-    told: float  # account: when it was made, ms; slate: click rate that a new user begins with; click: when shown, ms
+    content: str  # that was clicked or viewed
+    told: float  # account: when it was made, ms; slate: click rate that a new user begins with; click, view: shown, ms
     ids: tuple[str, ...] | None = None  # contents of the slate; None: see ``Live.slates``
 
     @property
@@ -58,6 +58,8 @@ def play(settings: Settings, users: Users, contents: Contents, name: str, step: 
     if step.kind == ACCOUNT:
         users.record["created_ms"][row] = int(step.told)
         users.dirty.add(row)
+    elif step.kind == VIEW:
+        fold.viewed(users, contents, row, contents.rows.at.get(step.content, NOBODY), int(step.told))
     else:
         decision = int(decision_keys([step.key])[0]) if step.kind == CLICK else 0
         content = contents.rows.at.get(step.content, NOBODY)

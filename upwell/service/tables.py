@@ -21,6 +21,10 @@ from upwell.service.records import COUNTS, DIMS, USER, key_of
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 FOUR = np.arange(4, dtype=np.uint32) * np.uint32(0x9E3779B9)
+UNTESTED = -1
+COLUMNS = (
+    "key", "embedding", "published_ms", "followers", "live", "cheat", "counts", "unsaved", "left", "tag_bits", "tested",
+)  # fmt: skip
 NOBODY = 0
 """Row 0 of every table: who or what is not known."""
 
@@ -130,19 +134,23 @@ class Contents:
         self.counts: Ints = np.zeros((256, len(COUNTS)), np.int64)
         self.unsaved: Ints = np.zeros((256, len(COUNTS)), np.int64)
         self.left: Ints = np.zeros(256, np.int64)  # heated impressions this server may still show
+        self.tag_bits: npt.NDArray[np.uint64] = np.zeros(256, np.uint64)  # a bit for each tag's hash
+        self.tested: Ints = np.full(256, UNTESTED)  # organic impressions when its third day ended, as known here
 
     def put(self, content: Content) -> int:
         """The content's row, now holding what ``content`` says; counts stay."""
         row = self.rows.at.get(content.id)
         if row is None:
             row = self.rows.take(content.id)
-            for name in ("key", "embedding", "published_ms", "followers", "live", "cheat", "counts", "unsaved", "left"):
+            for name in COLUMNS:
                 setattr(self, name, grown(getattr(self, name), row + 1))
+            self.tested[row] = UNTESTED
             self.key[row] = key_of(content.id)
             self.counts[row] = self.unsaved[row] = self.left[row] = 0
             self.cheat[row] = False
         self.info[row] = content
         self.embedding[row] = embedding_of(content)
+        self.tag_bits[row] = bits_of(content.tags)
         self.published_ms[row] = content.published_at
         self.followers[row] = max(content.creator_followers or 0, 1)
         self.live[row] = True
@@ -163,13 +171,20 @@ class Contents:
         if row is not None:
             self.info.pop(row, None)
             self.live[row] = False
-            self.embedding[row] = 0.0
+            self.embedding[row], self.tag_bits[row] = 0.0, 0
             self.left[row] = self.unsaved[row] = 0
 
     @property
     def all_rows(self) -> npt.NDArray[np.int64]:
         """Rows of live contents, in order of row."""
         return np.flatnonzero(self.live)
+
+
+def bits_of(tags: Sequence[str]) -> np.uint64:
+    """A bit for each tag's hash. Tags that share one count as the same, as bits of a small Bloom filter do."""
+    keys = np.asarray([key_of(f"tag:{tag}") for tag in tags], np.uint32)
+    places = (mix32(np, keys) >> np.uint32(8)) % np.uint32(records.TAGS)
+    return np.bitwise_or.reduce(np.uint64(1) << places.astype(np.uint64), initial=np.uint64(0))
 
 
 def embedding_of(content: Content) -> Floats:

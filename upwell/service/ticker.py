@@ -20,6 +20,8 @@ from upwell.agents.xp import hash_uniform
 from upwell.regulator import guards, policy, tick
 from upwell.regulator.ledger import COIN, Ledger
 from upwell.regulator.match import held_by
+from upwell.service import learned
+from upwell.service.learned import Learned
 from upwell.service.recommend import Grants
 from upwell.service.records import COLUMN, DIMS
 from upwell.service.settings import Settings
@@ -136,12 +138,14 @@ def once(
     platform_ctr: float,
     daily_impressions: float,
     lent: Longs | None = None,
+    playing: Learned | None = None,
 ) -> Ticked:
     """One slow tick over all live contents. Changes nothing: the caller writes ``batch`` and then calls ``applied``.
 
     A grant that ends is withdrawn first: matched to nobody any more. The tick after that releases what is left of it,
     when nothing of it can be shown that the books do not know of. ``lent``: by row, impressions that servers in other
-    processes may still be showing, for all they have heard; while there are any, it waits.
+    processes may still be showing, for all they have heard; while there are any, it waits. ``playing``: the learned
+    policy; None: the rules.
     """
     rows = contents.all_rows
     books.fit(len(contents.live))
@@ -168,9 +172,19 @@ def once(
         floats["impressions"], floats["clicks"], floats["valid"], floats["heated"], age_days,
         contents.followers[rows], budget / COIN,
     )  # fmt: skip
+    best_match = match.max(0) if len(rows) else np.zeros(0, np.float32)
+    dials, heat = RULES, None
+    if playing is not None:
+        seen = learned.platform(
+            settings, scale, platform_ctr, throttle, heated_share / settings.cap, left / max(pool, 1)
+        )
+        ours, theirs = learned.contents_turn(playing, known, best_match, settings.budget, seen)
+        dials = Dials(content=ours, system=theirs)
+        heat = np.zeros((len(contents.live), len(learned.HEAT)), np.float32)
+        heat[rows] = learned.heat_dials(ours, theirs, len(rows))
     wanted = policy.requests(
-        np, known, match.max(0) if len(rows) else np.zeros(0), u, np.float32(scale), np.float32(platform_ctr),
-        settings.first_ask, settings.weights, RULES,
+        np, known, best_match, u, np.float32(scale), np.float32(platform_ctr), settings.first_ask, settings.weights,
+        dials,
     )  # fmt: skip
     owed = guards.owed_a_chance(floats["heated"], age_days, scale, settings.chance, cheat)
     quality = (floats["valid"] + 1.0) / (floats["impressions"] * platform_ctr + 2.0)
@@ -187,10 +201,10 @@ def once(
             np, state, wanted, owed, np.clip(quality, 0.0, 1.0), np.ceil(settings.chance * scale), price, settings.cap,
             day_share, pool,
         ).ledger  # fmt: skip
-    given = np.maximum(after.outstanding - outstanding, 0)
+    granted = np.maximum(after.outstanding - outstanding, 0)
     back = np.maximum(outstanding - after.outstanding, 0)
     changes = {
-        "granted": given.astype(np.int64),
+        "granted": granted.astype(np.int64),
         "released": back.astype(np.int64),
         "budget_units": after.budget.astype(np.int64) - books.of["budget_units"][rows],
         "price_units": after.price.astype(np.int64) - books.of["price_units"][rows],
@@ -203,7 +217,7 @@ def once(
         kept = ("budget_units",) if closed[i] else ()
         deltas = {name: int(values[i]) for name, values in changes.items() if values[i] or name in kept}
         batch.add("grant", contents.rows.names[int(rows[i])], deltas)
-    batch.add("meta", f"day {now_ms // DAY_MS}", {"granted": int(given.sum()), "released": int(back.sum())})
+    batch.add("meta", f"day {now_ms // DAY_MS}", {"granted": int(granted.sum()), "released": int(back.sum())})
     withdrawn = np.zeros(len(contents.live), bool)
     withdrawn[rows] = ends & (after.outstanding > 0)
     full = np.zeros(len(contents.live), np.int64)
@@ -218,7 +232,8 @@ def once(
     held, there = held_by(np, full, scattered(owed, rows, len(full)), turn, fit, many, PLACES)
     cheats = np.zeros(len(full), bool)
     cheats[rows] = cheat
-    grants = Grants(np.where(there, held, NOBODY).astype(np.int32))
+    given = np.where(there, held, NOBODY).astype(np.int32)
+    grants = Grants(given, None if heat is None else heat[given])
     return Ticked(batch, grants, centres, full, withdrawn, rows, cheats, by_row)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from upwell.service import ticker
 from upwell.service.allowances import By
+from upwell.service.learned import HEAT
 from upwell.service.live import Live
 from upwell.service.recommend import Grants
 from upwell.service.regulator import Regulator, place_users
@@ -23,29 +24,39 @@ class Told(msgspec.Struct):
     centres: bytes  # f32 [S, DIMS]
     throttle: float
     platform_ctr: float
+    scale: float
     cheats: list[str]
     allowance: dict[str, By]
+    dials: bytes = b""  # ``Grants.dials`` of the grants, one after the other; empty: the rules'
 
 
 def of(regulator: Regulator, ticked: ticker.Ticked, number: int, allowance: dict[str, By]) -> Told:
-    names = regulator.live.contents.rows.names
+    names, rows = regulator.live.contents.rows.names, ticked.grants.rows
+    dials = ticked.grants.dials
     return Told(
         number,
-        [[names[row] for row in rows if row != NOBODY] for rows in ticked.grants.rows.tolist()],
+        [[names[row] for row in held if row != NOBODY] for held in rows.tolist()],
         ticked.centres.tobytes(),
         regulator.rates.throttle,
         regulator.platform_ctr,
+        regulator.scale,
         [names[row] for row in np.flatnonzero(ticked.cheat).tolist()],
         allowance,
+        b"" if dials is None else dials[rows != NOBODY].tobytes(),
     )
 
 
-def take(live: Live, told: Told, shown: By) -> None:
+def take(live: Live, told: Told, shown: By, now_ms: int) -> None:
     """Go by a tick from the next request on. ``shown``: of each content, heated impressions since this server began."""
     rows = np.full((max(len(told.grants), 1), ticker.PLACES), NOBODY, np.int32)
+    each = np.frombuffer(told.dials, np.float32).reshape(-1, len(HEAT))
+    dials, first = np.zeros((*rows.shape, len(HEAT)), np.float32), 0
     for segment, ids in enumerate(told.grants):
         here = rows_of(live.contents.rows, ids)[: ticker.PLACES]
         rows[segment, : len(here)] = here
+        if len(each):
+            dials[segment, : len(here)] = each[first : first + len(here)]
+        first += len(ids)
     contents, at = live.contents, live.contents.rows.at
     contents.left[:] = 0
     for content, allowed in told.allowance.get(live.server, {}).items():
@@ -54,8 +65,9 @@ def take(live: Live, told: Told, shown: By) -> None:
     contents.cheat[:] = False
     contents.cheat[rows_of(contents.rows, told.cheats)] = True
     contents.cheat[NOBODY] = False
-    live.grants = Grants(rows)
+    live.grants = Grants(rows, dials if len(each) else None)
     live.throttle, live.platform_ctr = told.throttle, told.platform_ctr
+    live.look(told.scale, now_ms)
     centres = np.frombuffer(told.centres, np.float32).reshape(-1, ticker.DIMS)
     if live.centres is None or live.centres.shape != centres.shape or not (live.centres == centres).all():
         live.centres = centres

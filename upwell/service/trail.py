@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from upwell.service import records
-from upwell.service.steps import CLICK, SLATE, Step
+from upwell.service.steps import SLATE, Step
 from upwell.service.tables import Users
 
 VERSION = 1
@@ -86,7 +86,7 @@ class Trails:
         if trail is None:
             return
         for steps in (trail.steps, self._coming.get(user, [])):
-            found = next((step for step in steps if step.kind >= CLICK and step[2:4] == click[2:4]), None)
+            found = next((step for step in steps if step[1:4] == click[1:4]), None)
             if found is None:
                 continue
             if click.at_ms < found.at_ms:

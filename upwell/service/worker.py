@@ -247,6 +247,8 @@ class Worker:
             return
         if lease != before:
             self._load_allowances()
+        (switch,) = self.store.get("meta", ["switch"])
+        self.live.obey(switch)
         now = self.clock()
         folded = self._hear(now)
         if regulator.segments_due:

@@ -1,0 +1,173 @@
+"""The learned policy, live: what its agents see here, and what they make of it.
+
+The networks, what they see (``agents.observe``) and what their dials do (``agents.user``, ``regulator.policy``) are
+those of the simulated platform. Only where the numbers come from is written here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from upwell.agents import content, network, observe, user
+from upwell.agents.content import ContentDials
+from upwell.agents.network import Policy
+from upwell.agents.system import SystemDials
+from upwell.agents.user import Sight, UserDials
+from upwell.regulator.policy import Standing
+from upwell.service.records import COLUMN
+from upwell.service.settings import Settings
+from upwell.service.steps import NO_CONTENT
+from upwell.service.tables import NOBODY, UNTESTED, Contents, Floats
+
+DAY_MS = 86_400_000
+RECORD = ("worth", "fresh", "unknown", "starting")
+"""What hangs on a content alone of what a user agent sees of it."""
+HEAT = ("audience", "promise", "wide")
+"""Dials that the race for heated places goes by, of a content and of the system for it."""
+
+
+class Learned(NamedTuple):
+    """A policy and what decisions by it are signed with."""
+
+    policy: Policy
+    version: str
+
+
+class Playing(NamedTuple):
+    """What decisions are made by until the next tick."""
+
+    learned: Learned
+    seen: observe.Platform
+    record: Floats  # see ``record_of``
+
+
+def load(name: str) -> Learned | None:
+    """The policy that the settings name: one that is shipped, or a file; None for an empty name.
+
+    Raises BadRequest where it cannot be read.
+    """
+    if not name:
+        return None
+    path = network.SHIPPED / f"{name}.npz" if (network.SHIPPED / f"{name}.npz").exists() else Path(name)
+    policy = network.load_policy(path)
+    return Learned(policy, f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}")
+
+
+def record_of(contents: Contents, scale: float, platform_ctr: float, now_ms: int) -> Floats:
+    """``RECORD`` of every row, f32 ``[M, 4]``, 0 where there is no content. Once a tick: it changes slowly.
+
+    A cold start begins to be tested when its third day is seen to have ended; impressions are counted from there.
+    """
+    counts, age_days = contents.counts, (now_ms - contents.published_ms) / DAY_MS
+    impressions = counts[:, COLUMN["impressions"]]
+    organic = impressions - counts[:, COLUMN["heated"]]
+    grown = contents.live & (age_days >= 3) & (contents.tested == UNTESTED)
+    contents.tested[grown] = organic[grown]
+    since = np.where(contents.tested == UNTESTED, 0, organic - contents.tested)
+    out = np.stack([
+        content.worth(np, counts[:, COLUMN["valid"]], impressions, platform_ctr),
+        np.exp(-np.maximum(age_days, 0.0) / 3.0),
+        1.0 / np.sqrt(1.0 + impressions * platform_ctr),
+        content.starting(np.floor(age_days), impressions, since, scale),
+    ], axis=-1)  # fmt: skip
+    return np.where(contents.live[:, None], out, 0.0).astype(np.float32)
+
+
+def platform(
+    settings: Settings, scale: float, platform_ctr: float, throttle: float, load: float, pool_left: float
+) -> observe.Platform:
+    """What all agents see alike."""
+    return observe.Platform(
+        np.float32(scale), np.float32(platform_ctr), np.float32(throttle), np.float32(load),
+        np.float32(pool_left), settings.weights,
+    )  # fmt: skip
+
+
+def users_turn(
+    learned: Learned,
+    arrived: npt.NDArray[np.void],
+    engaged: npt.NDArray[np.uint64],
+    now_ms: int,
+    seen: observe.Platform,
+) -> UserDials:
+    """The dials of users ``[B]`` as they come, f32 ``[B]`` each. ``engaged``: their tags (``fold.engaged``)."""
+    profile, recent = (arrived[name].astype(np.float32) for name in ("profile", "recent"))
+    sees = observe.of_user(
+        np, arrived["mind"], arrived["expected"], np.bitwise_count(engaged), profile, recent,
+        (now_ms - arrived["created_ms"]) / DAY_MS, seen,
+    )  # fmt: skip
+    return UserDials(**network.dials(np, "user", learned.policy.user, sees))
+
+
+def contents_turn(
+    learned: Learned, known: Standing, best_match: Floats, budget: float, seen: observe.Platform
+) -> tuple[ContentDials, SystemDials]:
+    """The dials of contents, and of the system for each of them, f32 ``[M]`` each."""
+    sees = observe.of_content(
+        np, known.impressions, known.clicks, known.valid, known.heated, known.age_days, known.followers, known.coins,
+        np.float32(budget), best_match, seen,
+    )  # fmt: skip
+    policy = learned.policy
+    return (
+        ContentDials(**network.dials(np, "content", policy.content, sees)),
+        SystemDials(**network.dials(np, "system", policy.system, sees)),
+    )
+
+
+def heat_dials(ours: ContentDials, theirs: SystemDials, contents: int) -> Floats:
+    """``HEAT`` of contents, f32 ``[M, 3]``."""
+    each = (ours.audience, theirs.promise, theirs.wide)
+    return np.stack([np.broadcast_to(np.asarray(dial, np.float32), (contents,)) for dial in each], axis=-1)
+
+
+def idle(contents: Contents, rows: npt.NDArray[np.int32], engaged: npt.NDArray[np.uint64]) -> Floats:
+    """Share of each content's tags ``[B, C]`` of which its user engaged none for a week, f32; 0 without tags."""
+    tags = contents.tag_bits[rows]
+    many = np.bitwise_count(tags)
+    return 1.0 - np.bitwise_count(tags & engaged[:, None]) / np.maximum(many, 1).astype(np.float32) - (many == 0)
+
+
+def corrected(
+    contents: Contents,
+    record: Floats,
+    rows: npt.NDArray[np.int32],
+    scores: npt.NDArray[np.float64],
+    arrived: npt.NDArray[np.void],
+    engaged: npt.NDArray[np.uint64],
+    allowed: Floats,
+    dials: UserDials,
+) -> dict[str, Floats]:
+    """The ranker's order of candidates ``[B, C]`` with the user agents' corrections, in parts f32 ``[B, C]``.
+
+    Args:
+        record: what ``record_of`` gave.
+        rows: of candidates; ``NO_CONTENT`` where there is none, below that: not known.
+        scores: the ranker's.
+        allowed: share of the corrections that each user may have ``[B]``.
+    """
+    known, real = np.maximum(rows, NOBODY), rows != NO_CONTENT
+    many = np.maximum(real.sum(-1, keepdims=True), 1)
+    # In units of their own spread: a ranker's scores may be of any size, and are rounded to thousandths later on.
+    off = np.where(real, scores - np.where(real, scores, 0.0).sum(-1, keepdims=True) / many, 0.0)
+    spread = np.sqrt((off * off).sum(-1, keepdims=True) / many)
+    order = (off / np.where(spread > 0, spread, 1.0)).astype(np.float32)
+    # Places without a candidate make the spread smaller that corrections are measured in.
+    allowed = allowed * np.sqrt(rows.shape[-1] / many[:, 0]).astype(np.float32)
+    vectors = np.stack([arrived["profile"], arrived["recent"]], axis=-1).astype(np.float32)
+    taste, satiety = np.moveaxis(np.matmul(contents.embedding[known], vectors), -1, 0)
+    of = record[np.where(known < len(record), known, NOBODY)]  # what came since the tick is not in it
+    sight = Sight(
+        taste=taste,
+        worth=of[..., 0],
+        satiety=np.clip(satiety, 0.0, 1.0),
+        idle=idle(contents, known, engaged),
+        fresh=of[..., 1],
+        unknown=of[..., 2],
+        starting=of[..., 3],
+    )
+    return user.corrected(np, order, sight, allowed, dials)
