@@ -35,7 +35,7 @@ def day() -> tuple[world.Day, world.Day]:
     Half, as chance has a user who is shown a content twice on a day do the same twice.
     """
     state = world.burnt_in(SMALL, 3, 5)
-    before = game.wake(SMALL, state._replace(arm=game.empty(state)))
+    before = game.wake(SMALL, state._replace(arm=game.empty(state, game.goals(SMALL, state, jax.random.key(0)))))
     after = jax.jit(world.run_until, static_argnums=1)(SMALL, game.TRAINED, before, jnp.float32(12.0))
     return before, after
 
@@ -71,11 +71,9 @@ def test_gains_by_hand(day):
     raw = lived(SMALL, RAW, before.state._replace(arm=None), 1)
     norms = game.norms_of(SMALL, before.state, raw)
     assert float(norms.asked) == pytest.approx(raw["impressions_per_dau"] / 10.0)
-    user, goal = game.gains(SMALL, norms, before, after)["user"], SMALL.goal
-    w_user, w_revenue, w_long = np.array([goal.user_satisfaction, goal.platform_revenue, goal.long_term]) / (
-        goal.user_satisfaction + goal.platform_revenue + goal.long_term
-    )
+    user = game.gains(SMALL, norms, before, after)["user"]
     at = np.unravel_index(int(np.argmax(np.asarray(held.asked))), held.asked.shape)
+    w_user, w_revenue, w_long = np.asarray(held.weights)[at]
     asked, enjoyed, broadly, money, wider, credit = (
         float(getattr(held, name)[at]) for name in ("asked", "enjoyed", "broadly", "money", "wider", "credit")
     )
@@ -94,6 +92,18 @@ def test_gains_by_hand(day):
     idle = np.asarray(held.asked) == 0
     assert idle.any()
     np.testing.assert_array_equal(np.asarray(user)[idle], 0.0)  # who does not come gains nothing
+
+
+def test_half_of_the_agents_have_the_platforms_goal_and_half_their_own():
+    state = world.reset(SMALL, 1)
+    weights = np.asarray(game.goals(SMALL, state, jax.random.key(3)))
+    np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(weights[:, ::2], np.broadcast_to([0.4, 0.3, 0.3], weights[:, ::2].shape), rtol=1e-6)
+    own = weights[:, 1::2].reshape(-1, 3)
+    np.testing.assert_allclose(own.mean(0), 1 / 3, atol=0.05)
+    assert own.min() < 0.05  # up to the corners
+    assert own.max() > 0.85
+    assert len(np.unique(own[:, 0])) == len(own)
 
 
 def test_roles_that_do_not_learn_stay_at_the_rules():

@@ -32,11 +32,12 @@ def platform(view: View) -> observe.Platform:
     return observe.Platform(view.scale, view.platform_ctr, view.throttle, view.load, view.pool_left, weights)
 
 
-def users_see(view: View, users: Users) -> Array:
-    """What each user agent sees, f32 ``[S, R, n]`` for users ``[S, R]``."""
-    tags = features.engaged(view, users).sum(-1)
+def users_see(view: View, users: Users, weights: observe.Weights | None = None) -> Array:
+    """What each user agent sees, f32 ``[S, R, n]`` for users ``[S, R]``; ``weights`` in place of the goal's."""
+    tags, seen = features.engaged(view, users).sum(-1), platform(view)
+    seen = seen if weights is None else seen._replace(weights=weights)
     return observe.of_user(
-        jnp, users.mind, users.expected, tags, users.profile, users.recent, view.day - users.created_day, platform(view)
+        jnp, users.mind, users.expected, tags, users.profile, users.recent, view.day - users.created_day, seen
     )
 
 

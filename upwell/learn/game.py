@@ -58,6 +58,7 @@ class Held(NamedTuple):
     than any dial, and an agent would have to live through that many more days to learn the same.
     """
 
+    weights: Array  # f32 [S, U, 3], the goal of each user's agent: shares of satisfaction, revenue, long term
     user: Array  # f32 [S, U, n], actions
     content: Array  # f32 [M, n]
     system: Array  # f32 [M, n]
@@ -189,13 +190,32 @@ def log_density(mean: Array, log_std: Array, action: Array) -> Array:
     return (-0.5 * z * z - log_std - 0.5 * jnp.log(2.0 * jnp.pi)).sum(-1)
 
 
-def empty(state: WorldState) -> Held:
+def shares(config: WorldConfig) -> Array:
+    """The goal's weights as shares, f32 ``[3]``."""
+    goal = config.goal
+    weights = jnp.stack([jnp.float32(w) for w in (goal.user_satisfaction, goal.platform_revenue, goal.long_term)])
+    return weights / weights.sum()
+
+
+def goals(config: WorldConfig, state: WorldState, key: Array) -> Array:
+    """The goal of each user's agent for an episode, f32 ``[S, U, 3]``.
+
+    Every other agent has the platform's, the others each their own, evenly over the simplex: a goal for each episode
+    would take hundreds of them to learn what changes with the goal.
+    """
+    shape = state.users.satisfaction.shape
+    drawn = jax.random.dirichlet(key, jnp.ones(3), shape)
+    own = jnp.arange(shape[1])[None, :, None] % 2 == 0
+    return jnp.where(own, shares(config), drawn)
+
+
+def empty(state: WorldState, weights: Array) -> Held:
     """All dials alone, nothing counted."""
     users, many = state.users.satisfaction.shape, state.contents.generation.shape[0]
     of = {role: len(TURNS[role]) for role in ROLES}
     counted = ("asked", "enjoyed", "broadly", "money", "wider", "credit")
     return Held(
-        jnp.zeros((*users, of["user"])), jnp.zeros((many, of["content"])), jnp.zeros((many, of["system"])),
+        weights, jnp.zeros((*users, of["user"])), jnp.zeros((many, of["content"])), jnp.zeros((many, of["system"])),
         **{name: jnp.zeros(users) for name in counted}, views=jnp.zeros(many), heated_views=jnp.zeros(many),
     )  # fmt: skip
 
@@ -232,9 +252,8 @@ def gains(config: WorldConfig, norms: Norms, before: world.Day, after: world.Day
 
     In units of the objective: of a user's day for users, of a content's cold start for contents and the system.
     """
-    goal, state, held = config.goal, after.state, after.state.arm
-    total = goal.user_satisfaction + goal.platform_revenue + goal.long_term
-    w_user, w_revenue, w_long = (w / total for w in (goal.user_satisfaction, goal.platform_revenue, goal.long_term))
+    state, held = after.state, after.state.arm
+    w_user, w_revenue, w_long = jnp.moveaxis(held.weights, -1, 0)
     per_graduate = norms.active * state.users.satisfaction.size / norms.graduates
     # Satisfaction follows the enjoyment of slates; coming back, and how often in a day, follow satisfaction.
     returning = config.activity.satisfaction * norms.active * (1.0 - norms.active)
@@ -264,6 +283,7 @@ def gains(config: WorldConfig, norms: Norms, before: world.Day, after: world.Day
     def won(each: Array) -> Array:
         return held.heated_views * each - (held.views * each).sum() / shown * grown[:, HEATED]
 
+    w_user, w_revenue, w_long = shares(config)
     value = w_revenue / norms.money * won(jnp.minimum(of.buy, 1.0) * of.price) + 0.05 * w_user * won(
         jnp.ones_like(of.buy)
     )
@@ -287,14 +307,16 @@ def live(
     view = view_of(config, state, jnp.uint32(0))
     since_h = 24.0 * state.day + until_h - HOURS - state.users.visited_h
     present = state.users._replace(mind=mind.recover(jnp, state.users.mind, since_h, MIND))
-    see = {"user": users_see(view, present), "content": contents_see(view)}
+    weights = state.arm.weights
+    user_weights = weights[..., 0], weights[..., 1], weights[..., 2]
+    see = {"user": users_see(view, present, user_weights), "content": contents_see(view)}
     see["system"] = see["content"]
     acts = {
         role: sample(getattr(policy, role), log_std[role], see[role], jax.random.fold_in(key, i))
         for i, role in enumerate(ROLES)
     }
     clipped = {role: jnp.clip(action, -1.0, 1.0) for role, (action, _) in acts.items()}
-    before = day._replace(state=state._replace(arm=empty(state)._replace(**clipped)))
+    before = day._replace(state=state._replace(arm=empty(state, weights)._replace(**clipped)))
     after = world.run_until(config, TRAINED, before, until_h)
     lived = gauges.stretch(config, before, after)
     seen_by_critic = gauges.observe(config, after, lived, running, until_h)["system"]
@@ -341,8 +363,8 @@ def episode(
         start: left untouched. Its own chances are replaced by those of ``seed``.
     """
     state = jax.tree.map(jnp.copy, start)._replace(seed=jnp.uint32(seed))
-    state = state._replace(arm=empty(state))
     key, steps, requests = jax.random.key(seed), list[dict[str, Steps]](), 0.0
+    state = state._replace(arm=empty(state, goals(config, state, jax.random.fold_in(key, 1 << 20))))
     running: gauges.Running | None = None
     for day_number in range(days):
         day = wake(config, state)

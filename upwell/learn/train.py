@@ -150,7 +150,7 @@ def judge_of(out: Path, config: WorldConfig, settings: Settings, step: Callable[
 
 
 def goal_of(settings: Settings, config: WorldConfig, iteration: int) -> WorldConfig:
-    """Every other episode has the world's own goal, the others one drawn over the simplex."""
+    """Of contents and the system: every other episode has the world's own, the others one drawn over the simplex."""
     if iteration % 2 == 0:
         return config
     return family.under(config, family.weights(settings.seed * 1_000_003 + iteration))
