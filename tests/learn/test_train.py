@@ -83,7 +83,8 @@ def upwell(*args: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_refuses_what_it_would_overwrite_or_does_not_know(tmp_path):
     held = folder(tmp_path / "held", SHORT)
     for args, said in (
-        (("--algorithm", "dqn"), "choose from mappo, maddpg"),
+        (("--algorithm", "dqn"), "choose from mappo, maddpg, es"),
+        (("--roles", "user,robot"), "unknown role 'robot': choose from user, content, system"),
         (("--out", str(held)), "holds a run already"),
         (("--out", str(tmp_path / "none"), "--resume"), "no run to go on with"),
     ):

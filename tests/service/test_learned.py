@@ -169,9 +169,25 @@ def test_without_a_policy_the_mode_says_so(tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"PK")
     with pytest.raises(BadRequest, match="not a file of arrays"):
         learned.load(str(tmp_path / "bad.npz"))
+    astray = first_policy(0)
+    astray.user[-1].bias[0] = np.nan
+    save_policy(tmp_path / "astray.npz", astray, {})
+    with pytest.raises(BadRequest, match="not finite"):
+        learned.load(str(tmp_path / "astray.npz"))
     save_policy(tmp_path / "mine.npz", jax.tree.map(np.asarray, first_policy(1)), {})
     assert learned.load(str(tmp_path / "mine.npz")).version.startswith("mine-")
     assert learned.load("marl").version.startswith("marl-")
+
+
+def test_where_the_policy_fails_the_rules_decide():
+    live = play(server(11), user_worth=1.0)
+    policy = live.learned.policy
+    live.playing = live.playing._replace(learned=learned.Learned(policy._replace(user=policy.content), "broken"))
+    wanted = request("u1", [f"c{n}" for n in range(40)])
+    (line,) = shown(live, [wanted])
+    assert (line.arm, line.policy_version, line.why) == ("rules", "rules-1", "policy_failed")
+    assert len(line.places) == 10
+    assert live.failures["policy"] == 1
 
 
 def test_dials_of_grants_reach_other_servers():

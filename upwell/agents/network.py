@@ -69,6 +69,8 @@ def save_policy(path: Path, policy: Policy, about: dict[str, Any]) -> None:
 def load_policy(path: Path) -> Policy:
     """Networks that ``save_policy`` wrote. Raises BadRequest where the file is missing, or of another make."""
     found, _ = arrays.load(path, "policy", VERSION)
+    if not all(np.isfinite(array).all() for array in found.values()):
+        raise BadRequest(f"{path}: holds numbers that are not finite: its training went astray")
     networks: dict[str, Network] = {}
     for role in TURNS:
         layers: list[Layer] = []

@@ -14,21 +14,21 @@ from upwell.model import Interaction
 from upwell.service import records, wire
 from upwell.service.ingest import unknown_decisions, unknown_outcomes
 from upwell.service.keys import BESIDE, EARLY, OUTCOME
-from upwell.service.live import Live, Slate
+from upwell.service.memory import Memory, Slate
 from upwell.state.port import Store, pages
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def prefetch(store: Store, live: Live, users: Iterable[str], events: Sequence[Interaction]) -> None:
+def prefetch(store: Store, live: Memory, users: Iterable[str], events: Sequence[Interaction]) -> None:
     """Bring users, slates and outcomes that are about to be folded from the store to hand."""
     load_users(store, live, users)
     load_slates(store, live, unknown_decisions(live, events))
     load_outcomes(store, live, unknown_outcomes(live, events))
 
 
-def load_contents(store: Store, live: Live) -> None:
+def load_contents(store: Store, live: Memory) -> None:
     """All contents of the store, with what it has counted of them."""
     take_contents(live, *read_contents(store))
 
@@ -39,13 +39,13 @@ def read_contents(store: Store) -> tuple[list[tuple[str, bytes]], dict[str, dict
     return list(pages(store.scan, "content")), counted
 
 
-def take_contents(live: Live, bodies: list[tuple[str, bytes]], counted: dict[str, dict[str, int]]) -> None:
+def take_contents(live: Memory, bodies: list[tuple[str, bytes]], counted: dict[str, dict[str, int]]) -> None:
     """Bring what was read to memory."""
     for name, body in bodies:
         live.add_content(wire.content_decoder.decode(body), counted.get(name, {}))
 
 
-def load_users(store: Store, live: Live, ids: Iterable[str]) -> None:
+def load_users(store: Store, live: Memory, ids: Iterable[str]) -> None:
     """Hot records that are in the store and not in memory."""
     missing = sorted({id for id in ids if id not in live.users.rows.at})
     for id, body in zip(missing, store.get("user", missing) if missing else (), strict=True):
@@ -57,7 +57,7 @@ def load_users(store: Store, live: Live, ids: Iterable[str]) -> None:
                 live.trails.load(id, body)
 
 
-def load_slates(store: Store, live: Live, decisions: Iterable[str]) -> None:
+def load_slates(store: Store, live: Memory, decisions: Iterable[str]) -> None:
     """Slates that events name, and what was kept for those that have not come in yet."""
     ids = sorted(id for id in decisions if not id.endswith(BESIDE))
     if not ids:
@@ -72,7 +72,7 @@ def load_slates(store: Store, live: Live, decisions: Iterable[str]) -> None:
             live.early[id] = records.early_decoder.decode(body)
 
 
-def load_outcomes(store: Store, live: Live, keys: Iterable[str]) -> None:
+def load_outcomes(store: Store, live: Memory, keys: Iterable[str]) -> None:
     """Outcomes of slates so far."""
     ids = sorted(keys)
     stored = store.get("decision", [f"{id}{OUTCOME}" for id in ids]) if ids else ()
@@ -86,7 +86,7 @@ def slate_of(line: wire.Logged) -> Slate:
 
 
 def fold(
-    store: Store, live: Live, entries: Sequence[Entry], shown: Callable[[wire.Logged], None] | None = None
+    store: Store, live: Memory, entries: Sequence[Entry], shown: Callable[[wire.Logged], None] | None = None
 ) -> None:
     """Fold entries in their order. ``shown`` hears of each decision that is counted.
 
@@ -128,7 +128,7 @@ def fold(
     settle(store, live)
 
 
-def settle(store: Store, live: Live) -> None:
+def settle(store: Store, live: Memory) -> None:
     """Bring records of users of whom something came in late up to date."""
     if live.trails is not None:
         load_slates(store, live, set(live.trails.lacking()) - live.slates.keys())
@@ -143,7 +143,7 @@ def decided_ms(decision_id: str) -> int:
         return 0
 
 
-def read(live: Live, entries: Sequence[Entry], topic: str, decoder: msgspec.json.Decoder[T]) -> dict[int, T]:
+def read(live: Memory, entries: Sequence[Entry], topic: str, decoder: msgspec.json.Decoder[T]) -> dict[int, T]:
     """Entries of a topic by their place. One that cannot be read is reported and passed over: it stays in the log."""
     out: dict[int, T] = {}
     for i, entry in enumerate(entries):

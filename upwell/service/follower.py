@@ -12,7 +12,8 @@ import msgspec
 from upwell.events.port import Log
 from upwell.service import allowances, apply, records, told, wire
 from upwell.service.clock import Clock
-from upwell.service.live import HOUR_MS, Live
+from upwell.service.live import Live
+from upwell.service.memory import HOUR_MS
 from upwell.service.regulator import place_users
 from upwell.service.settings import Settings
 from upwell.state.batch import Batch

@@ -8,7 +8,7 @@ import msgspec
 
 from upwell.model import Interaction, Rejected
 from upwell.service.keys import organic_key
-from upwell.service.live import Live
+from upwell.service.memory import Memory
 from upwell.service.settings import Settings
 
 HOUR_MS = 3_600_000
@@ -51,19 +51,19 @@ def _parsed(body: bytes) -> tuple[list[tuple[int, Interaction]], list[Rejected]]
         return good, bad
 
 
-def unknown_decisions(live: Live, events: Iterable[Interaction]) -> set[str]:
+def unknown_decisions(live: Memory, events: Iterable[Interaction]) -> set[str]:
     """Decisions that must be read from the store before ``check``: theirs are not at hand."""
     return {e.decision_id for e in events if e.decision_id is not None and e.decision_id not in live.slates}
 
 
-def unknown_outcomes(live: Live, events: Iterable[Interaction]) -> set[str]:
+def unknown_outcomes(live: Memory, events: Iterable[Interaction]) -> set[str]:
     """Outcomes that must be read from the store before events are folded."""
     keys = {e.decision_id or organic_key(e) for e in events}
     return {key for key in keys if key not in live.outcomes}
 
 
 def check(
-    settings: Settings, live: Live, events: Sequence[tuple[int, Interaction]], now_ms: int
+    settings: Settings, live: Memory, events: Sequence[tuple[int, Interaction]], now_ms: int
 ) -> tuple[list[Interaction], int, list[Rejected]]:
     """What is to be taken, how many are known already, and what is rejected."""
     latest, earliest = now_ms + settings.skew_s * 1_000, now_ms - settings.late_h * HOUR_MS

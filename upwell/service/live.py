@@ -1,78 +1,45 @@
-"""What one server has in memory, and the steps that change it. Synchronous, for one thread; nothing here waits.
+"""What one server decides from and how: its memory, the grants and the policy of the last tick, the cap's window.
 
-``recommend`` decides a batch and returns its lines for the log; ``take`` folds lines of the log. ``unsaved`` is all
-that a store does not have yet, as one batch with the offsets that it is the state of.
+Synchronous, for one thread; nothing here waits. ``recommend`` decides a batch and returns its lines for the log.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from upwell.model import Content, Interaction, User, Weights
+from upwell.model import Weights
 from upwell.regulator import slate
-from upwell.service import fold, learned, recommend, records, steps, wire
-from upwell.service.keys import EARLY, OUTCOME, decision_keys, organic_key, organic_of, request_key
+from upwell.service import fold, learned, recommend, records, wire
+from upwell.service.keys import decision_keys
 from upwell.service.learned import Playing
+from upwell.service.memory import HOUR_MS, Memory
 from upwell.service.recommend import Asked, Grants, Window
-from upwell.service.records import COLUMN, COUNTS, Early, Outcome, is_click, key_of, merge
+from upwell.service.records import key_of
 from upwell.service.settings import Settings
-from upwell.service.steps import Step
-from upwell.service.tables import NOBODY, Contents, Users
-from upwell.service.trail import KEPT_MS, Shown, Trails
-from upwell.state.batch import DELTA_MAX, Batch
+from upwell.service.tables import NOBODY
 
 log = logging.getLogger(__name__)
 
-HOLDOUT_SALT = 7_001
-DAY_S = 86_400.0
-HOUR_MS = 3_600_000
 MODES = ("ranker", "rules", "policy")
 """Who may decide."""
-TRAIL_S = 3 * KEPT_MS / 1_000
-"""A stored trail is of use for so long after its last step."""
-ERASED = 10_000
-"""Erased users who are remembered."""
 
 
-class Slate(NamedTuple):
-    """What events of a decision are matched with."""
-
-    user_id: str
-    ids: tuple[str, ...]
-    kinds: tuple[int, ...]
-    ts: int
-
-
-class Live:
-    """Users, contents, grants and slates of one server."""
+class Live(Memory):
+    """One server's memory, and what it decides by."""
 
     def __init__(self, settings: Settings, server: str, saves: bool = True, trails: bool = False) -> None:
-        """``trails``: what is folded may come in late, see ``trail``."""
-        self.settings, self.server = settings, server
-        self.saves = saves  # else what is folded here is provisional: another folds the log for the store
-        self.users = Users(settings.holdout, HOLDOUT_SALT)
-        self.trails = Trails(self.users, self._play, self._show) if trails else None
-        self.contents = Contents()
+        super().__init__(settings, server, saves, trails)
         self.grants = Grants(np.zeros((1, 1), np.int32))
         self.learned = learned.load(settings.policy)
         self.mode = "rules" if self.learned is None else "policy"
         self.playing: Playing | None = None  # by the learned policy, as of the last tick
-        self.slates: OrderedDict[str, Slate] = OrderedDict()
-        self.outcomes: OrderedDict[str, Outcome] = OrderedDict()
-        self.early: OrderedDict[str, Early] = OrderedDict()  # by decision, where what is folded may come in late
-        self.offsets: dict[str, int] = {}  # partition → next offset of what is folded
-        self.saved: dict[str, int] = {}  # … of what the store has
         self.window_hour, self.window_shown, self.window_heated = -1, 0, 0
-        self.platform: dict[str, Counter[str]] = {}  # by hour: impressions and clicks, of the holdout and of the rest
         self.throttle = 1.0
         self.platform_ctr = settings.click_rate
-        self.failures: Counter[str] = Counter()
-        self.erased: dict[str, int] = {}  # users whose slates are gone for good, and since when: see ``erase``
         user, revenue, long_term = settings.weights
         self.weights = Weights(user_satisfaction=user, platform_revenue=revenue, long_term=long_term)
         self.weights_version = "0"
@@ -80,11 +47,7 @@ class Live:
         self.shown_of: Counter[str] = Counter()  # heated impressions of each content since this server began
         self.shown = 0  # impressions since then
         self.outbox: list[tuple[str, int, bytes]] = []  # decided, and to be logged: key, time, line
-        self._batch = Batch()
-        self._touched: dict[str, tuple[Outcome, str]] = {}  # outcomes that the store does not have, and whose they are
         self._decisions = 0
-
-    # ---- requests
 
     def obey(self, switch: bytes | None) -> None:
         """Let decide who the stored switch says, if it says so."""
@@ -143,13 +106,25 @@ class Live:
         window = Window(self.window_shown, self.window_heated, self.throttle)
         if self.playing is None:
             self.look(settings.scale, now_ms)
-        playing = self.playing if self.mode == "policy" else None
-        decided = recommend.decide(
-            settings, self.users, self.contents, self.grants, window, self.platform_ctr, asked, size, now_ms, playing
-        )  # fmt: skip
+        playing, why = self.playing if self.mode == "policy" else None, None
+
+        def decided_by(playing: Playing | None) -> recommend.Decided:
+            return recommend.decide(
+                settings, self.users, self.contents, self.grants, window, self.platform_ctr, asked, size, now_ms,
+                playing,
+            )  # fmt: skip
+
+        try:
+            decided = decided_by(playing)
+        except Exception:
+            if playing is None:
+                raise
+            log.exception("the policy failed on a batch of %d; the rules decide", len(asked))
+            self.failures["policy"] += 1
+            decided, playing, why = decided_by(None), None, "policy_failed"
         names, arm = self.contents.rows.names, "rules" if playing is None else "marl"
         lines = [
-            self._line(one, id, places, arm, now_ms, None)
+            self._line(one, id, places, arm, now_ms, why)
             for one, id, places in zip(asked, ids, wire.places_of(asked, decided, names), strict=True)
         ]
         for one, line, question in zip(
@@ -220,209 +195,6 @@ class Live:
         if len(heated_rows):
             np.subtract.at(self.contents.left, heated_rows, 1)
             self.shown_of.update(self.contents.rows.names[row] for row in heated_rows.tolist())
-
-    # ---- the fold
-
-    def show(self, line: wire.Logged, body: bytes) -> None:
-        """Fold one decision, ``body`` in the log: the same state as when it was decided."""
-        ids = tuple(p.id for p in line.places)
-        self._step(line.user_id, Step(line.ts, steps.SLATE, line.decision_id, "", line.platform_ctr, ids))
-        kinds = np.asarray([[p.kind for p in line.places]]).reshape(1, -1)
-        rows = steps.rows_of_slate(self.contents, ids)
-        fold.counted(self.contents, rows, kinds == slate.HEATED, kinds == slate.EXPLORED)
-        self._remember(line, body)
-
-    def _step(self, user_id: str, step: Step) -> None:
-        if self.trails is None:
-            self._show([(user_id, step)]) if step.kind == steps.SLATE else self._play(user_id, step)
-        else:
-            self.trails.add(user_id, step)
-
-    def _play(self, user_id: str, step: Step) -> None:
-        steps.play(self.settings, self.users, self.contents, user_id, step)
-
-    def _show(self, slates: Sequence[Shown]) -> None:
-        """Change records of different users by slates."""
-        whole: list[tuple[str, Step, tuple[str, ...]]] = []
-        for user_id, step in slates:
-            # Known no more where its decision has expired since.
-            known = self.slates.get(step.key) if step.ids is None else None
-            whole.append((user_id, step, step.ids or (known.ids if known is not None else ())))
-        steps.show(self.settings, self.users, self.contents, whole)
-
-    def _remember(self, line: wire.Logged, body: bytes) -> None:
-        self.slates[line.decision_id] = Slate(
-            line.user_id, tuple(p.id for p in line.places), tuple(p.kind for p in line.places), line.ts
-        )
-        # Made with the slate, so that one at hand without an outcome need not be looked for in the store.
-        self.outcomes[line.decision_id] = Outcome()
-        while len(self.slates) > self.settings.slates_in_memory:
-            self.outcomes.pop(self.slates.popitem(last=False)[0], None)
-        if not self.saves:
-            return
-        self._batch.put("decision", line.decision_id, body, line.user_id)
-        if line.request_id is not None:
-            key = request_key(line.user_id, line.request_id)
-            self._batch.put("request", key, line.decision_id.encode(), line.user_id)
-        side = "held" if self.users.holds_out(line.user_id) else "free"
-        self._hour(line.ts)[f"{side}_impressions"] += len(line.places)
-
-    def take(self, event: Interaction, at_ms: int = 0) -> bool:
-        """Fold one interaction of the log, its slate and outcome at hand; False: it was known already.
-
-        ``at_ms``: when it was logged, where trails are kept.
-        """
-        decision = event.decision_id or organic_key(event)
-        outcome = self.outcomes.get(decision)
-        if outcome is None:
-            outcome = self.outcomes[decision] = Outcome()
-            while (
-                len(self.outcomes) > 2 * self.settings.slates_in_memory
-            ):  # those of slates, and as many of what was seen elsewhere
-                self.outcomes.popitem(last=False)
-        shown = self.slates.get(decision)
-        if shown is not None:
-            at_ms = max(at_ms, shown.ts)  # logged by another server, whose clock may be behind
-        kind = steps.ELSEWHERE if event.decision_id is None else steps.CLICK
-        click = Step(at_ms, kind, decision, event.content_id, event.ts if shown is None else shown.ts)
-        if self.trails is not None and is_click(event):
-            self.trails.sooner(event.user_id, click)
-        if event.event_id in outcome.events:
-            return False
-        outcome.events.add(event.event_id)
-        at = shown.ids.index(event.content_id) if shown else 0
-        place = outcome.places.setdefault(at, records.Place())
-        before = (place.clicked, place.valid, place.shared, place.purchased, place.value, place.dwell_s)
-        merge(place, event)
-        if place.clicked and not before[0]:
-            self._step(event.user_id, click)
-        if place.valid and not before[1]:
-            self._step(event.user_id, click._replace(kind=steps.VIEW))
-        self._count(event, place, before, bool(shown and shown.kinds[at] == slate.HEATED))
-        if self.saves:
-            self._touched[decision] = outcome, event.user_id
-            if self.settings.history:
-                self._batch.append("history", event.user_id, wire.encoder.encode(event))
-        return True
-
-    def park(self, event: Interaction, decision: str, at_ms: int) -> None:
-        """Keep an event whose slate has not come in yet, until it does: in the store, so that its offset may move on.
-
-        What was kept for the slate before is at hand.
-        """
-        early = self.early.setdefault(decision, Early(event.user_id, []))
-        early.events.append((at_ms, event))
-        self._batch.put("decision", f"{decision}{EARLY}", records.early_encoder.encode(early), event.user_id)
-        while len(self.early) > self.settings.slates_in_memory:
-            self.early.popitem(last=False)
-
-    def unpark(self, decision: str) -> None:
-        """A slate came in: fold what was kept for it."""
-        early = self.early.pop(decision, None)
-        if early is None:
-            return
-        self._batch.withdraw("decision", f"{decision}{EARLY}")
-        for at_ms, event in early.events:
-            self.take(event, at_ms)
-
-    def account(self, user: User, at_ms: int = 0) -> None:
-        """Fold what was told of an account: how old it is. ``at_ms``: when it was logged, where trails are kept."""
-        self._step(user.id, Step(at_ms, steps.ACCOUNT, "", "", user.created_at))
-
-    def _count(self, event: Interaction, place: records.Place, before: tuple[object, ...], heated: bool) -> None:
-        clicked, valid, shared, purchased, value, dwell_s = before
-        row = self.contents.rows.at.get(event.content_id, NOBODY)
-        gained: dict[str, int] = {
-            "clicks": place.clicked and not clicked,
-            "valid": place.valid and not valid,
-            "shares": place.shared and not shared,
-            "purchases": place.purchased and not purchased,
-            "value_fen": round(place.value * 100) - round(value * 100),  # type: ignore[operator]
-            "dwell_ms": round(place.dwell_s * 1000) - round(dwell_s * 1000),  # type: ignore[operator]
-        }
-        if heated:
-            gained |= {"heated_clicks": gained["clicks"], "heated_valid": gained["valid"]}
-        if row != NOBODY:
-            for name, amount in gained.items():
-                if amount:
-                    self.contents.count(row, COLUMN[name], int(amount))
-        if gained["clicks"]:
-            self._hour(event.ts)["held_clicks" if self.users.holds_out(event.user_id) else "free_clicks"] += 1
-
-    def _hour(self, ts: int) -> Counter[str]:
-        return self.platform.setdefault(f"hour {ts // HOUR_MS}", Counter())
-
-    # ---- what the store does not have yet
-
-    def unsaved(self) -> Batch | None:
-        """All that is new since the last call; None when nothing is. The caller writes it, or gives it back."""
-        batch, self._batch = self._batch, Batch()
-        for row in self.users.dirty:
-            name = self.users.rows.names[row]
-            batch.put("user", name, self.users.record[row].tobytes())
-            trail = self.trails.stored(name) if self.trails is not None else None
-            if trail is not None:
-                batch.put("trail", name, trail)
-        self.users.dirty.clear()
-        for decision, (outcome, user_id) in self._touched.items():
-            batch.put("decision", f"{decision}{OUTCOME}", records.outcome_encoder.encode(outcome), user_id)
-        self._touched.clear()
-        # A store takes no larger steps than this; whoever sends so much at once gets the rest counted with the next.
-        rows = np.flatnonzero(self.contents.unsaved.any(-1))
-        new = np.clip(self.contents.unsaved[rows], -DELTA_MAX, DELTA_MAX)
-        for row, deltas in zip(rows.tolist(), new, strict=True):
-            fields = {name: int(n) for name, n in zip(COUNTS, deltas, strict=True) if n}
-            batch.add("content", self.contents.rows.names[row], fields)
-        self.contents.unsaved[rows] -= new
-        for id, counted in self.platform.items():
-            batch.add("meta", id, dict(counted))
-        self.platform.clear()
-        for partition, offset in self.offsets.items():
-            if offset != self.saved.get(partition, 0):
-                batch.advance(partition, self.saved.get(partition, 0), offset)
-        batch.ttl_s["trail"] = TRAIL_S
-        batch.ttl_s["meta"] = 30 * DAY_S
-        batch.ttl_s["decision"] = batch.ttl_s["request"] = self.settings.decisions_days * DAY_S
-        batch.keep = max(self.settings.history, 1)
-        return batch if batch.kinds() or batch.offsets else None
-
-    def discard(self) -> None:
-        """Drop what is new: this server's fold is provisional, another one's goes to the store."""
-        self.users.dirty.clear()
-        self.contents.unsaved[:] = 0
-        self.platform.clear()
-
-    def written(self, batch: Batch) -> None:
-        """The store has this batch."""
-        self.saved |= {partition: after for partition, (_, after) in batch.offsets.items()}
-
-    def erase(self, user_id: str, at_ms: int) -> None:
-        """Forget a user and all slates shown to them. What is on its way to the store must be there already.
-
-        Who was erased is remembered for what comes late, and of the latest only: an event that names a slate of
-        somebody forgotten again waits for it as for any that is lost, a while, and is dropped then.
-        """
-        self.users.forget(user_id)
-        if self.trails is not None:
-            self.trails.forget(user_id)
-        self.erased.pop(user_id, None)
-        self.erased[user_id] = at_ms
-        while len(self.erased) > ERASED:
-            del self.erased[next(iter(self.erased))]
-        for decision in [id for id, shown in self.slates.items() if shown.user_id == user_id]:
-            del self.slates[decision]
-            self.outcomes.pop(decision, None)
-        for decision in [id for id, early in self.early.items() if early.user == user_id]:
-            del self.early[decision]
-        for key in [key for key in self.outcomes if organic_of(key, user_id)]:
-            del self.outcomes[key]
-
-    def add_content(self, content: Content, counted: dict[str, int] | None = None) -> int:
-        """A content as it is now, with what the store has counted of it; None leaves the counts as they are."""
-        row = self.contents.put(content)
-        if counted is not None:
-            self.contents.counts[row] = [counted.get(name, 0) for name in COUNTS]
-        return row
 
 
 def ranked(one: Asked, size: int) -> list[wire.Place]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from upwell.regulator import guards
 from upwell.service import ticker
-from upwell.service.live import HOUR_MS, Live
+from upwell.service.live import Live
+from upwell.service.memory import HOUR_MS
 from upwell.service.settings import Settings
 from upwell.service.tables import Contents, Floats
 from upwell.state.batch import Lease

@@ -27,7 +27,7 @@ class Step(NamedTuple):
     key: str
     content: str  # that was clicked or viewed
     told: float  # account: when it was made, ms; slate: click rate that a new user begins with; click, view: shown, ms
-    ids: tuple[str, ...] | None = None  # contents of the slate; None: see ``Live.slates``
+    ids: tuple[str, ...] | None = None  # contents of the slate; None: see ``Memory.slates``
 
     @property
     def order(self) -> tuple[int, int]:

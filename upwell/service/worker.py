@@ -20,7 +20,8 @@ from upwell.regulator import slate
 from upwell.service import apply, ticker, told, wire
 from upwell.service.allowances import Allowances, By, Report
 from upwell.service.clock import Clock
-from upwell.service.live import DAY_S, Live
+from upwell.service.live import Live
+from upwell.service.memory import DAY_S
 from upwell.service.order import Order
 from upwell.service.records import COLUMN
 from upwell.service.regulator import Regulator, place_users
