@@ -59,9 +59,14 @@ def arrive(settings: Settings, record: Records, now_ms: int | npt.NDArray[np.int
     return now
 
 
+def marks(engaged: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """The four bits of each tag ``[..., TAGS]``."""
+    return np.stack([engaged & 15, engaged >> 4], axis=-1).reshape(*engaged.shape[:-1], TAGS).astype(np.int64)
+
+
 def days_since(engaged: npt.NDArray[np.uint8], day: int | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Days since each tag ``[..., TAGS]`` was engaged, modulo ``CYCLE_DAYS``; ``CYCLE_DAYS`` where it never was."""
-    each = np.stack([engaged & 15, engaged >> 4], axis=-1).reshape(*engaged.shape[:-1], TAGS).astype(np.int64)
+    each = marks(engaged)
     return np.where(each > 0, (np.asarray(day)[..., None] - (each - 1)) % CYCLE_DAYS, CYCLE_DAYS)
 
 
@@ -77,8 +82,7 @@ def fresh(record: Records, now_ms: int | npt.NDArray[np.int64]) -> npt.NDArray[n
 
 def engaged(record: Records) -> npt.NDArray[np.uint64]:
     """Tags that users engaged within a week, a bit each, ``[B]``; of records as they ``arrive``."""
-    each = np.stack([record["engaged"] & 15, record["engaged"] >> 4], axis=-1).reshape(len(record), TAGS)
-    return np.packbits(each > 0, axis=-1, bitorder="little").view("<u8")[:, 0]
+    return np.packbits(marks(record["engaged"]) > 0, axis=-1, bitorder="little").view("<u8")[:, 0]
 
 
 def viewed(users: Users, contents: Contents, row: int, content: int, shown_ms: int) -> None:

@@ -183,7 +183,7 @@ class Contents:
 def bits_of(tags: Sequence[str]) -> np.uint64:
     """A bit for each tag's hash. Tags that share one count as the same, as bits of a small Bloom filter do."""
     keys = np.asarray([key_of(f"tag:{tag}") for tag in tags], np.uint32)
-    places = (mix32(np, keys) >> np.uint32(8)) % np.uint32(records.TAGS)
+    places = place_of(keys, records.TAGS)
     return np.bitwise_or.reduce(np.uint64(1) << places.astype(np.uint64), initial=np.uint64(0))
 
 
@@ -215,9 +215,9 @@ def embedding_of(content: Content) -> Floats:
     return out / np.float32(length) if length > 0 else out
 
 
-def place_of(keys: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """Places in [0, DIMS) that keys hash to. Mixed: a CRC is linear, and names of one length would collide alike."""
-    return (mix32(np, keys) >> np.uint32(8)) % np.uint32(DIMS)
+def place_of(keys: npt.NDArray[np.uint32], many: int = DIMS) -> npt.NDArray[np.uint32]:
+    """Places in [0, many) that keys hash to. Mixed: a CRC is linear, and names of one length would collide alike."""
+    return (mix32(np, keys) >> np.uint32(8)) % np.uint32(many)
 
 
 def sign_of(keys: npt.NDArray[np.uint32]) -> Floats:
