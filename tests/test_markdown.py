@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from upwell.experiment import markdown
+from upwell.experiment import article, markdown
 from upwell.experiment.stats import gap_closed, interval
 
 
@@ -37,3 +37,36 @@ def test_one_seed_has_no_interval_and_without_an_oracle_there_is_no_gap():
     lines = markdown.table(told, "metric", [row.english for row in markdown.ROWS], markdown.GAP[0]).splitlines()
     assert lines[2] == "| New-content CTR | 10.0% | 30.0% | 90.0% |"
     assert len(lines) == 2 + len(markdown.ROWS)
+
+
+def test_ratios_beside_the_articles_by_hand():
+    """Raw has .2 of everything, deepfm twice and marl three times that; heating is compared with deepfm's."""
+    names = {row.metric for row in (*markdown.ROWS, *article.ROWS)}
+    values = {"raw": 0.2, "deepfm": 0.4, "marl": 0.6}
+    arms = {arm: {name: interval(np.array([v, v]))._asdict() for name in names} for arm, v in values.items()}
+    found = {(c["metric"], c["arm"]): c for c in article.compared({"arms": arms})}
+    click, cost = found["new-content CTR", "marl"], found["heating cost", "marl"]
+    assert (round(click["ours"], 6), click["theirs"]) == (3.0, 3.8 / 0.8)
+    assert (round(cost["ours"], 6), cost["theirs"], cost["over"], cost["lower_is_better"]) == (
+        1.5,
+        0.25,
+        "deepfm",
+        True,
+    )
+    assert ("heating cost", "deepfm") not in found
+    table = article.rows({"arms": arms})
+    assert table[0] == ["new-content CTR", "–", "–", "1.50", "2.00", "–", "–", "4.75", "3.00"]
+    assert len(table) == len(article.ROWS)
+    assert article.rows({"arms": {"raw": arms["raw"]}}) == []
+
+
+def test_the_article_stands_under_the_tables(tmp_path):
+    told = result(3)
+    told["arms"]["deepfm"] = told["arms"]["rules"]
+    for arm in told["arms"].values():
+        arm |= {row.metric: interval(np.array([0.5, 0.5]))._asdict() for row in article.ROWS if row.metric not in arm}
+    markdown.write(told, tmp_path / "table.md")
+    last = (tmp_path / "table.md").read_text(encoding="utf-8").strip().split("\n\n")[-1].splitlines()
+    assert last[0].startswith("| over raw's | itemcf, theirs | itemcf, ours | deepfm, theirs |")
+    # D1 retention .4 over .2; the article has 61 over 58
+    assert last[5] == "| D1 retention | – | – | 1.05 | 2.00 | – | – | – | – |"

@@ -107,7 +107,7 @@ def test_a_tiny_study_end_to_end_resumes(tmp_path, capfd, monkeypatch):
     runs = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("runs/*.json")}
     assert len(runs) == 3 * len(sensitivity.ARMS)
     (told,) = first["parameters"]
-    assert (told["key"], told["low"], told["high"]) == ("response.enjoy", pytest.approx(0.525), pytest.approx(0.875))
+    assert (told["key"], told["low"], told["high"]) == ("response.enjoy", pytest.approx(0.35), pytest.approx(1.05))
     assert told["figures"]["objective"]["high"] > told["figures"]["objective"]["low"], "who enjoys more is happier"
     assert (tmp_path / "sensitivity.html").exists()
     main()

@@ -27,7 +27,8 @@ FEW = {"memory": 4_096.0, "kept": 512.0, "updates": 4.0, "batch": 128.0}
 
 def folder(path: Path, settings: train.Settings, config: WorldConfig = SMALL) -> Path:
     path.mkdir()
-    (path / "world.toml").write_text(to_toml(config), encoding="utf-8")
+    (path / "worlds").mkdir()
+    (path / "worlds" / "00.toml").write_text(to_toml(config), encoding="utf-8")
     (path / "settings.json").write_bytes(msgspec.json.encode(settings))
     return path
 
@@ -35,7 +36,7 @@ def folder(path: Path, settings: train.Settings, config: WorldConfig = SMALL) ->
 def looks(out: Path, settings: train.Settings, many: int) -> list[train.Point]:
     """Go on until so many looks at the policy are in the curve."""
     there = len(train.points(out / "curve.jsonl"))
-    run = train.run(SMALL, settings, out, 60.0, lambda: None)
+    run = train.run([SMALL], settings, out, 60.0, lambda: None)
     return [next(run) for _ in range(many - there)]
 
 
@@ -72,7 +73,7 @@ def test_killed_and_resumed_it_ends_where_it_would_have_ended(tmp_path, algorith
 def test_what_it_cannot_go_on_with_is_refused(tmp_path):
     settings = msgspec.structs.replace(SHORT, rates={"speed": 1.0})
     with pytest.raises(BadRequest, match="mappo has no rate 'speed': it has learning"):
-        next(train.run(SMALL, settings, tmp_path / "a", 1.0, lambda: None))
+        next(train.run([SMALL], settings, tmp_path / "a", 1.0, lambda: None))
 
 
 def upwell(*args: str) -> subprocess.CompletedProcess[str]:

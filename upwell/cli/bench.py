@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from upwell.cli import bench_crash, bench_encoder, bench_service
+from upwell.cli import bench_crash, bench_encoder, bench_service, bench_train
 from upwell.cli.common import Json, Overrides, Seed, WorldFile, build_world, emit, progress, table
 from upwell.errors import BadRequest
 
@@ -17,6 +17,7 @@ app = typer.Typer(help="Measure. Ratios are taken side by side in one run, since
 bench_crash.register(app)
 bench_service.register(app)
 bench_encoder.register(app)
+bench_train.register(app)
 
 
 @app.callback()

@@ -24,12 +24,14 @@ from upwell.cli.common import (
     table,
 )
 from upwell.cli.sensitivity import sensitivity
+from upwell.cli.steer import steer
 from upwell.cli.tune import tune
 
 
 def register(app: typer.Typer) -> None:
     app.command(epilog="Example: upwell experiment --arms raw,rules,oracle --seeds 4 --days 14")(experiment)
     app.command(epilog="Example: upwell sensitivity --keys activity.satisfaction,response.boredom")(sensitivity)
+    app.command(epilog="Example: upwell steer --arm marl --seeds 4 --out out/steer")(steer)
     app.command(epilog="Example: upwell tune thompson,linucb --trials 12 --seeds 100,101,102")(tune)
     app.command(epilog="Example: upwell disease --out disease.html --users 2000")(disease)
 

@@ -12,7 +12,7 @@ from upwell.cli.common import Json, Overrides, WorldFile, build_world, emit, pro
 
 def sensitivity(
     keys: Annotated[str, typer.Option(help="comma-separated world keys; default: every assumed parameter")] = "",
-    change: Annotated[float, typer.Option(help="share by which each is lowered and raised", min=0.01, max=0.9)] = 0.25,
+    change: Annotated[float, typer.Option(help="share by which each is lowered and raised", min=0.01, max=0.9)] = 0.5,
     seeds: Annotated[int, typer.Option(help="number of seeds, 0, 1, …", min=1)] = 2,
     users: Annotated[int, typer.Option(help="users of the world", min=8)] = 1_000,
     contents: Annotated[int, typer.Option(help="live contents", min=10)] = 2_500,
@@ -25,7 +25,7 @@ def sensitivity(
     ] = Path("out/sensitivity"),
     json: Json = False,
 ) -> None:
-    """Change one assumed parameter at a time and run raw, itemcf, rules and oracle: what becomes of each figure."""
+    """Change one assumed parameter at a time and run raw, thompson, marl and oracle: what becomes of each figure."""
     from upwell.experiment import sensitivity as study
     from upwell.experiment import tornado
     from upwell.experiment.runner import Plan

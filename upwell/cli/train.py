@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from upwell.agents.dials import ROLES
-from upwell.cli.common import Json, Overrides, Seed, WorldFile, build_world, emit, stderr, stdout
+from upwell.cli.common import Json, Overrides, Seed, build_world, emit, stderr, stdout
 from upwell.errors import BadRequest
 
 
@@ -22,7 +22,10 @@ def register(app: typer.Typer) -> None:
 def train(
     algorithm: Annotated[str, typer.Option(help="mappo, maddpg or es")] = "mappo",
     minutes: Annotated[float, typer.Option(help="of training in all, looks at the policy not counted", min=0.1)] = 30.0,
-    world: WorldFile = None,
+    world: Annotated[
+        list[Path] | None,
+        typer.Option("--world", help="TOML world file, several for a policy for all; default: the reference platform"),
+    ] = None,
     set: Overrides = None,
     users: Annotated[int, typer.Option(help="users of each platform", min=64)] = 4_000,
     contents: Annotated[int, typer.Option(help="live contents of each", min=100)] = 10_000,
@@ -36,7 +39,7 @@ def train(
     resume: Annotated[bool, typer.Option(help="go on with the run in --out, with its own settings")] = False,
     json: Json = False,
 ) -> None:
-    """Train on a world and its relatives; the best policy on platforms held apart is kept in --out/policy.npz."""
+    """Train on worlds and their relatives; the best policy on platforms held apart is kept in --out/policy.npz."""
     try:
         from upwell.learn import curve
         from upwell.learn import train as training
@@ -57,21 +60,24 @@ def train(
         if not kept.exists():
             raise BadRequest(f"{out}: no run to go on with; leave out --resume to begin one")
         settings = msgspec.json.decode(kept.read_bytes(), type=training.Settings)
-        config = load_world(out / "world.toml")
+        worlds = [load_world(path) for path in sorted((out / "worlds").glob("*.toml"))]
     elif kept.exists():
         raise BadRequest(f"{out}: holds a run already; go on with --resume, or give another --out")
     else:
         sizes = [f"sizes.creators={max(contents // 10, 1)}"]
-        config = build_world(world, [*sizes, *(set or [])], users, contents)
+        worlds = [build_world(path, [*sizes, *(set or [])], users, contents) for path in world or [None]]
+        if any(each.sizes != worlds[0].sizes for each in worlds):
+            raise BadRequest("--world: worlds trained on together need the same [sizes]")
         settings = training.Settings(algorithm, seed, users, contents, roles=learning)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "world.toml").write_text(to_toml(config), encoding="utf-8")
+        (out / "worlds").mkdir(parents=True, exist_ok=True)
+        for number, each in enumerate(worlds):
+            (out / "worlds" / f"{number:02}.toml").write_text(to_toml(each), encoding="utf-8")
         kept.write_bytes(msgspec.json.encode(settings))
-    points = training.points(out / "curve.jsonl")
+    names, points = " and ".join(each.name for each in worlds), training.points(out / "curve.jsonl")
     with Live(console=stderr, refresh_per_second=2, transient=json) as screen:
-        for point in training.run(config, settings, out, minutes, lambda: screen.update(standing(points, minutes))):
+        for point in training.run(worlds, settings, out, minutes, lambda: screen.update(standing(points, minutes))):
             points.append(point)
-            curve.write_page(f"{config.name}, {settings.algorithm}", points, out / "curve.html")
+            curve.write_page(f"{names}, {settings.algorithm}", points, out / "curve.html")
     result = summary(points, out)
     emit(result, json, lambda: show(result))
 

@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from upwell.experiment import article
+
 
 class Row(NamedTuple):
     """A metric, its names in English and in Chinese, and the decimals shown; shares are shown as per cents."""
@@ -35,7 +37,7 @@ GAP = ("Share of the gap raw → oracle closed", "缩小 raw→oracle 差距的�
 
 
 def write(result: dict[str, Any], path: Path) -> None:
-    """Write both tables of an experiment's ``result``, each under a line that says how it was made."""
+    """Write the tables of an experiment's ``result``, each under a line that says how it was made."""
     users, contents, seeds = result["users"], result["contents"], len(result["seeds"])
     days, burn_in = result["days"], result["burn_in"]
     english = (
@@ -48,6 +50,8 @@ def write(result: dict[str, Any], path: Path) -> None:
     )
     parts = [english, table(result, "metric", [row.english for row in ROWS], GAP[0])]
     parts += [chinese, table(result, "指标", [row.chinese for row in ROWS], GAP[1])]
+    beside = article.rows(result)
+    parts += ["Over raw's, beside the reference article:", lines_of([[*article.HEAD], *beside])] if beside else []
     part = path.with_suffix(".part")
     part.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     part.replace(path)
@@ -56,14 +60,18 @@ def write(result: dict[str, Any], path: Path) -> None:
 def table(result: dict[str, Any], head: str, names: list[str], gap: str) -> str:
     """One table: a row a metric, a column an arm."""
     arms: dict[str, Any] = result["arms"]
-    rows = [[head, *(f"`{arm}`" for arm in arms)], ["---"] * (len(arms) + 1)]
+    rows = [[head, *(f"`{arm}`" for arm in arms)]]
     for row, name in zip(ROWS, names, strict=True):
         rows.append([name, *(cell(values[row.metric], row) for values in arms.values())])
     if result["oracle_gap_closed"]:
         rows.append([gap, *(closed(arm, result["oracle_gap_closed"]) for arm in arms)])
+    return lines_of(rows)
+
+
+def lines_of(rows: list[list[str]]) -> str:
+    """Rows as Markdown, the first as the head."""
     lines = ["| " + " | ".join(cells) + " |" for cells in rows]
-    lines[1] = lines[1].replace(" ", "")
-    return "\n".join(lines)
+    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
 
 
 def cell(value: dict[str, float], row: Row) -> str:

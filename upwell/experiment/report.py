@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from upwell.experiment import figures, narration, page, story
+from upwell.experiment import article, figures, narration, page, story
 from upwell.experiment.runner import Plan, Run
 
 HIGHER = (
@@ -71,9 +71,22 @@ def write_report(plan: Plan, runs: Sequence[Run], result: dict[str, Any], path: 
         page.section(
             "Heated share of impressions", "Over a day; the cap holds in any hour.", figures.heated(plan, runs)
         ),
+        article_section(result),
         story_section(plan, runs),
     ]
     page.write(plan.config.name, parts, path)
+
+
+def article_section(result: dict[str, Any]) -> str:
+    rows = article.rows(result)
+    if not rows:
+        return ""
+    return page.section(
+        "Beside the reference article",
+        "Each metric over raw ranking's, as the article that this project began from has it, and here. Nothing was "
+        "calibrated on any of these columns but raw's.",
+        page.table(article.HEAD, rows),
+    )
 
 
 def verdict(plan: Plan, result: dict[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from upwell.experiment.runner import run as run_plan
 from upwell.experiment.summary import objectives
 from upwell.world.config import SECTIONS, WorldConfig, flatten, unit_of
 
-ARMS = ("raw", "itemcf", "rules", "oracle")
+ARMS = ("raw", "thompson", "marl", "oracle")
 ASSUMED: dict[str, tuple[str, ...]] = {
     "interest": (
         "persona", "discovered", "discovered_new", "undiscovered_pull", "curiosity_pull", "discovery", "patience",
@@ -44,8 +44,8 @@ WHOLE = ("ranker.lag_days", "ranker.no_repeat_h")
 """Counted in whole days and hours: changed by one at least."""
 FIGURES = {
     "objective": "objective of raw",
-    "gap_rules": "gap closed by rules",
-    "gap_itemcf": "gap closed by itemcf",
+    "gap_marl": "gap closed by marl",
+    "gap_thompson": "gap closed by thompson",
     "top100_share": "top-100 share under raw",
     "interest_tags": "interest tags under raw",
     "cold_start_success": "cold-start success under raw",
@@ -134,8 +134,8 @@ def figures(plan: Plan, runs: Sequence[Run]) -> dict[str, Ratio]:
     gap, one = objective["oracle"] - objective["raw"], np.ones(len(plan.seeds))
     return {
         "objective": (objective["raw"], one),
-        "gap_rules": (objective["rules"] - objective["raw"], gap),
-        "gap_itemcf": (objective["itemcf"] - objective["raw"], gap),
+        "gap_marl": (objective["marl"] - objective["raw"], gap),
+        "gap_thompson": (objective["thompson"] - objective["raw"], gap),
     } | {name: (np.array([m[name] for m in raw]), one) for name in list(FIGURES)[3:]}
 
 

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from upwell.experiment import page
+from upwell.experiment.markdown import lines_of
 from upwell.experiment.sensitivity import FIGURES
 
 SHOWN = 12
@@ -51,8 +52,7 @@ def head() -> list[str]:
 
 def markdown(result: dict[str, Any]) -> str:
     """The table, in Markdown."""
-    lines = ["| " + " | ".join(cells) + " |" for cells in [head(), *rows(result)]]
-    return "\n".join([lines[0], "|---" * len(head()) + "|", *lines[1:]]) + "\n"
+    return lines_of([head(), *rows(result)]) + "\n"
 
 
 def write_page(name: str, result: dict[str, Any], path: Path) -> None:

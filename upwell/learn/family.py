@@ -30,9 +30,7 @@ SHARES = ("content.clickbait", "content.bought", "interest.discovery", "response
 
 
 def relative(config: WorldConfig, seed: int) -> WorldConfig:
-    """A world of the family of ``config``: the same for the same seed; seed 0 is the world itself."""
-    if seed == 0:
-        return config
+    """A world of the family of ``config``: the same for the same seed."""
     random, now = np.random.default_rng([seed, 41]), flatten(config)
     factors = np.exp(random.uniform(-SPAN, SPAN, len(MOVED)))
     moved = {name: now[name] * float(factor) for name, factor in zip(MOVED, factors, strict=True)}

@@ -61,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int
     users: int
     contents: int
-    worlds: int = 4  # of the family, beside the given one
+    worlds: int = 4  # of the family, beside the given ones
     burn_in: int = 56  # days
     episode_days: int = 8
     judged_days: int = 10  # of each look at how good the policy is
@@ -111,17 +111,21 @@ class Judge(NamedTuple):
 def judged(among: Sequence[Platform], arm: Arm, days: int, tuned: Any = None) -> tuple[float, dict[str, float]]:
     """Mean objective, and mean metrics, of an arm; of a policy without noise."""
     found = [lived(platform.config, arm, platform.state, days, tuned=tuned) for platform in among]
-    values = [
-        metrics.objective(platform.config, each, platform.raw) for platform, each in zip(among, found, strict=True)
-    ]
-    return float(np.mean(values)), {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+    return worth(among, found), {name: float(np.mean([each[name] for each in found])) for name in found[0]}
 
 
-def platforms(out: Path, config: WorldConfig, settings: Settings, step: Callable[[], None]) -> list[Platform]:
-    """The worlds trained on, burnt in, or read back from the run's folder: the given one and some of its family."""
+def worth(among: Sequence[Platform], found: Sequence[dict[str, float]]) -> float:
+    """Mean objective of the metrics found on each platform."""
+    pairs = zip(among, found, strict=True)
+    return float(np.mean([metrics.objective(platform.config, each, platform.raw) for platform, each in pairs]))
+
+
+def platforms(out: Path, worlds: Sequence[WorldConfig], settings: Settings, step: Callable[[], None]) -> list[Platform]:
+    """The worlds trained on, burnt in, or read back from the run's folder: the given ones, then their family."""
     made: list[Platform] = []
-    for number in range(settings.worlds + 1):
-        one = family.relative(config, number and settings.seed * 1_000 + number)
+    for number in range(len(worlds) + settings.worlds):
+        given = worlds[number % len(worlds)]
+        one = given if number < len(worlds) else family.relative(given, settings.seed * 1_000 + number)
         seed = 10_000 + settings.seed * 100 + number
         made.append(burnt(out / f"world-{number}.npz", one, seed, settings, step))
     return made
@@ -141,12 +145,14 @@ def burnt(path: Path, config: WorldConfig, seed: int, settings: Settings, step: 
     return Platform(config, state, raw)
 
 
-def judge_of(out: Path, config: WorldConfig, settings: Settings, step: Callable[[], None]) -> Judge:
-    """Platforms of the given world, with seeds that no training and no experiment has."""
+def judge_of(out: Path, worlds: Sequence[WorldConfig], settings: Settings, step: Callable[[], None]) -> Judge:
+    """Platforms of each given world, with seeds that no training and no experiment has."""
     seeds = [20_000 + settings.seed * 100 + i for i in range(settings.judged_seeds)]
-    among = [burnt(out / f"judge-{i}.npz", config, s, settings, step) for i, s in enumerate(seeds)]
-    rivals = {arm.name: judged(among, arm, settings.judged_days)[0] for arm in (RAW, rules, thompson)}
-    return Judge(among, rivals)
+    among = [
+        burnt(out / f"judge-{i}.npz", worlds[i % len(worlds)], seed, settings, step) for i, seed in enumerate(seeds)
+    ]
+    rivals = {arm.name: judged(among, arm, settings.judged_days)[0] for arm in (rules, thompson)}
+    return Judge(among, {RAW.name: worth(among, [platform.raw for platform in among])} | rivals)
 
 
 def goal_of(settings: Settings, config: WorldConfig, iteration: int) -> WorldConfig:
@@ -179,9 +185,9 @@ class State(NamedTuple):
 
 
 def run(
-    config: WorldConfig, settings: Settings, out: Path, minutes: float, step: Callable[[], None]
+    worlds: Sequence[WorldConfig], settings: Settings, out: Path, minutes: float, step: Callable[[], None]
 ) -> Iterator[Point]:
-    """Train until the run's own time is ``minutes`` in all; yields each look at the policy."""
+    """Train on worlds of the same sizes until the run's own time is ``minutes`` in all; yields each look."""
     rates, algorithm = rates_of(settings), ALGORITHMS[settings.algorithm]
     first = by_rules_but(settings.roles, algorithm.first_learner(settings.seed, rates))
     state = State(first, first.policy, np.int32(0), np.float64(0), np.int64(0), np.float64(-np.inf))
@@ -190,8 +196,8 @@ def run(
         state, _ = checkpoint.load(kept, "training", state)
     curve = out / "curve.jsonl"
     cut_after(curve, int(state.iteration))
-    trained_on = platforms(out, config, settings, step)
-    judge = judge_of(out, config, settings, step)
+    trained_on = platforms(out, worlds, settings, step)
+    judge = judge_of(out, worlds, settings, step)
     while float(state.seconds) < 60.0 * minutes:
         began, number = time.perf_counter(), int(state.iteration)
         episode = number // algorithm.alike
@@ -217,7 +223,7 @@ def run(
             value, measured = judged(judge.platforms, marl, settings.judged_days, state.average)
             if value > float(state.best):
                 state = state._replace(best=np.float64(value))
-                save_policy(out / "policy.npz", state.average, about(config, settings, number + 1, value))
+                save_policy(out / "policy.npz", state.average, about(worlds, settings, number + 1, value))
             gain = {role: mean_gain(steps) for role, steps in played.items()}
             learning = {role: {k: float(v) for k, v in of.items()} for role, of in report.items()}
             point = Point(
@@ -233,10 +239,10 @@ def mean_gain(steps: game.Steps) -> float:
     return float((steps.gain * steps.acted).sum() / max(steps.acted.sum(), 1))
 
 
-def about(config: WorldConfig, settings: Settings, iteration: int, objective: float) -> dict[str, Any]:
+def about(worlds: Sequence[WorldConfig], settings: Settings, iteration: int, objective: float) -> dict[str, Any]:
     """What a policy file says of its training."""
     return {
-        "upwell": __version__, "world": config.name, "settings": msgspec.to_builtins(settings),
+        "upwell": __version__, "worlds": [world.name for world in worlds], "settings": msgspec.to_builtins(settings),
         "iteration": iteration, "objective": objective,
     }  # fmt: skip
 

@@ -24,10 +24,10 @@ class Told(msgspec.Struct):
     centres: bytes  # f32 [S, DIMS]
     throttle: float
     platform_ctr: float
-    scale: float
     cheats: list[str]
     allowance: dict[str, By]
     dials: bytes = b""  # ``Grants.dials`` of the grants, one after the other; empty: the rules'
+    scale: float = 1.0  # which records of versions before the learned policy lack
 
 
 def of(regulator: Regulator, ticked: ticker.Ticked, number: int, allowance: dict[str, By]) -> Told:
@@ -39,10 +39,10 @@ def of(regulator: Regulator, ticked: ticker.Ticked, number: int, allowance: dict
         ticked.centres.tobytes(),
         regulator.rates.throttle,
         regulator.platform_ctr,
-        regulator.scale,
         [names[row] for row in np.flatnonzero(ticked.cheat).tolist()],
         allowance,
         b"" if dials is None else dials[rows != NOBODY].tobytes(),
+        regulator.scale,
     )
 
 
