@@ -45,7 +45,7 @@ def test_every_tunable_is_searched_and_every_draw_within_bounds(name):
 
 
 def test_every_arm_but_raw_oracle_and_the_learned_can_be_tuned():
-    assert set(ARMS) - set(SPACES) <= {"raw", "oracle", "marl", "maddpg"}
+    assert set(ARMS) - set(SPACES) <= {"raw", "oracle", "rules_tuned", "marl", "maddpg"}
     with pytest.raises(BadRequest, match="nothing to tune"):
         space("raw")
     with pytest.raises(BadRequest, match="unknown arm"):

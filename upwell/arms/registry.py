@@ -14,7 +14,7 @@ from upwell.agents.network import load_policy
 from upwell.arms import deepfm, itemcf, linucb, marl, meta, pid, thompson
 from upwell.arms.oracle import PLANNERS
 from upwell.arms.raw import raw
-from upwell.arms.rules import dialled, rules
+from upwell.arms.rules import rules, rules_tuned, turned_to
 from upwell.arms.tuning import Range
 from upwell.errors import BadRequest
 from upwell.world.arm import Arm
@@ -28,6 +28,7 @@ ARMS: dict[str, tuple[Arm, ...]] = {
     "thompson": (thompson.thompson,),
     "pid": (pid.pid,),
     "rules": (rules,),
+    "rules_tuned": (rules_tuned,),
     "marl": (marl.marl,),
     "oracle": PLANNERS,
 }
@@ -64,8 +65,7 @@ def of_rules() -> Space:
             dials = dials._replace(**{role: getattr(dials, role)._replace(**{name: value})})
         return dials
 
-    arm = dialled._replace(begin=lambda config, tuned: tuned, tuned=Dials())
-    return Space((arm,), ranges, make)
+    return Space((turned_to("rules", Dials()),), ranges, make)
 
 
 SPACES: dict[str, Space] = {

@@ -17,7 +17,7 @@ import optax
 
 from upwell.agents.dials import ROLES, TURNS
 from upwell.agents.network import Policy, first_policy
-from upwell.learn.game import SILENT, Steps
+from upwell.learn.game import SILENT, Steps, worth
 from upwell.world.state import Array
 
 
@@ -68,15 +68,9 @@ def plays(learner: Learner, rates: Rates) -> Policy:
     return jax.tree.map(lambda x, e: x + way * e, learner.policy, learner.direction)
 
 
-def worth(played: dict[str, Steps]) -> Array:
-    """What an episode was worth: gain a user, scalar."""
-    gain = played["user"].gain
-    return gain.sum() / gain.shape[1]
-
-
 def update(learner: Learner, played: dict[str, Steps], rates: Rates, key: Array) -> tuple[Learner, dict[str, Any]]:
     """Learn from an episode under ``plays``: a pair gives a slope, ``rates.pairs`` of them a step."""
-    now, many = worth(jax.tree.map(jnp.asarray, played)), int(learner.played) + 1
+    now, many = worth(played), int(learner.played) + 1
     report = {role: {"worth": now} for role in ROLES}
     if many % 2:
         return learner._replace(first=now, played=jnp.int32(many)), report

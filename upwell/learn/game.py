@@ -178,6 +178,12 @@ class Steps(NamedTuple):
     goes_on: Array  # bool [T, N], false where the agent's life ends with the step
 
 
+def worth(played: dict[str, Steps]) -> Array:
+    """What an episode was worth to everybody: gain a user, scalar. That of contents and the system is part of it."""
+    gain = jnp.asarray(played["user"].gain)
+    return gain.sum() / gain.shape[1]
+
+
 def sample(network: Any, log_std: Array, seen: Array, key: Array) -> tuple[Array, Array]:
     """Gaussian actions around the network's, and their log density (summed over dials)."""
     mean = forward(jnp, network, seen)

@@ -38,12 +38,12 @@ class Algorithm(NamedTuple):
     rates: Any  # its defaults
     first_learner: Callable[..., Any]  # of (seed, rates)
     update: Callable[..., Any]  # of (learner, played, rates, key): the learner after it, and a report by role
-    plays: Callable[..., Policy] = lambda learner, rates: learner.policy  # the policy of the coming episode
+    plays: Callable[..., Policy] = lambda learner, rates: learner.policy  # of (learner, rates): the coming episode's
     alike: int = 1  # episodes of the same platform, goal and chances, one after the other
 
 
 ALGORITHMS = {
-    "mappo": Algorithm(mappo.Rates(), mappo.first_learner, mappo.update),
+    "mappo": Algorithm(mappo.Rates(), mappo.first_learner, mappo.update, mappo.plays, alike=2),
     "maddpg": Algorithm(maddpg.Rates(), maddpg.first_learner, maddpg.update),
     "es": Algorithm(es.Rates(), es.first_learner, es.update, es.plays, alike=2),
 }
@@ -155,22 +155,24 @@ def judge_of(out: Path, worlds: Sequence[WorldConfig], settings: Settings, step:
     return Judge(among, {RAW.name: worth(among, [platform.raw for platform in among])} | rivals)
 
 
-def goal_of(settings: Settings, config: WorldConfig, iteration: int) -> WorldConfig:
-    """Of contents and the system: every other episode has the world's own, the others one drawn over the simplex."""
-    if iteration % 2 == 0:
+def goal_of(settings: Settings, config: WorldConfig, episode: int, lap: int) -> WorldConfig:
+    """Of contents and the system: on every other lap over the platforms the world's own, on the others drawn ones."""
+    if lap % 2 == 0:
         return config
-    return family.under(config, family.weights(settings.seed * 1_000_003 + iteration))
+    return family.under(config, family.weights(settings.seed * 1_000_003 + episode))
+
+
+def still_but(roles: Sequence[str], policy: Policy) -> Policy:
+    """The policy with every role but these at the rules."""
+    fixed = [role for role in ROLES if role not in roles]
+    still = jax.tree.map(jnp.zeros_like, policy)
+    return policy._replace(**{role: getattr(still, role) for role in fixed})
 
 
 def by_rules_but(roles: Sequence[str], learner: Any) -> Any:
     """The learner with every role but these where it began: at the rules, without noise."""
-    fixed = [role for role in ROLES if role not in roles]
-    still = jax.tree.map(jnp.zeros_like, learner.policy)
-    silent = {role: jnp.full_like(learner.log_std[role], game.SILENT) for role in fixed}
-    return learner._replace(
-        policy=learner.policy._replace(**{role: getattr(still, role) for role in fixed}),
-        log_std=learner.log_std | silent,
-    )
+    silent = {role: jnp.full_like(learner.log_std[role], game.SILENT) for role in ROLES if role not in roles}
+    return learner._replace(policy=still_but(roles, learner.policy), log_std=learner.log_std | silent)
 
 
 class State(NamedTuple):
@@ -202,11 +204,12 @@ def run(
         began, number = time.perf_counter(), int(state.iteration)
         episode = number // algorithm.alike
         platform = trained_on[episode % len(trained_on)]
-        goal = goal_of(settings, platform.config, episode)
+        goal = goal_of(settings, platform.config, episode, episode // len(trained_on))
         learner, seed = state.learner, settings.seed * 1_000_000 + episode
         norms = game.norms_of(goal, platform.state, platform.raw)
+        policy = still_but(settings.roles, algorithm.plays(learner, rates))
         played, requests = game.episode(
-            goal, algorithm.plays(learner, rates), learner.log_std, platform.state, norms, settings.episode_days, seed
+            goal, policy, learner.log_std, platform.state, norms, settings.episode_days, seed
         )
         learner, report = algorithm.update(learner, played, rates, jax.random.key(seed))
         learner = by_rules_but(settings.roles, learner)
