@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from upwell.cli.common import Json, Seed, build_world, emit, progress, table
+from upwell.cli.common import Json, Seed, emit, progress, sized_world, table
 from upwell.errors import BadRequest
 
 
@@ -36,7 +36,7 @@ def train(
 
     if algorithm not in ALGORITHMS:
         raise BadRequest(f"unknown algorithm '{algorithm}': choose from {', '.join(ALGORITHMS)}")
-    config = build_world(None, [f"sizes.creators={max(contents // 10, 1)}"], users, contents)
+    config = sized_world(None, None, users, contents)
     of = ALGORITHMS[algorithm]
     learner = of.first_learner(seed, of.rates)
     steps, playing_s, learning_s = 0, 0.0, 0.0

@@ -78,6 +78,11 @@ def build_world(path: Path | None, overrides: list[str] | None, users: int | Non
     return config.override(changes)
 
 
+def sized_world(path: Path | None, overrides: list[str] | None, users: int, contents: int) -> WorldConfig:
+    """``build_world`` of another size: creators follow the contents, as many of each one's as in the full world."""
+    return build_world(path, [f"sizes.creators={max(contents // 10, 1)}", *(overrides or [])], users, contents)
+
+
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table for people, first column left, the others right."""
     view = Table(title=title, title_justify="left")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from upwell.cli.common import Json, Overrides, WorldFile, build_world, emit, progress, table
+from upwell.cli.common import Json, Overrides, WorldFile, emit, progress, sized_world, table
 
 
 def sensitivity(
@@ -30,9 +30,7 @@ def sensitivity(
     from upwell.experiment import tornado
     from upwell.experiment.runner import Plan
 
-    # Creators follow the contents, as many of each one's as in the full world.
-    sizes = [f"sizes.creators={max(contents // 10, 1)}"]
-    config = build_world(world, [*sizes, *(set or [])], users, contents)
+    config = sized_world(world, set, users, contents)
     base = Plan(config, study.ARMS, tuple(range(seeds)), days, burn_in)
     names = [key.strip() for key in keys.split(",") if key.strip()] or study.assumed()
     settings = [study.setting(config, key, change) for key in dict.fromkeys(names)]

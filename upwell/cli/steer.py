@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from upwell.cli.common import Json, Overrides, WorldFile, build_world, emit, progress, table
+from upwell.cli.common import Json, Overrides, WorldFile, emit, progress, sized_world, table
 from upwell.errors import BadRequest
 
 
@@ -33,8 +33,7 @@ def steer(
 
     if len(members(arm)) > 1:
         raise BadRequest(f"--arm {arm}: a family of arms, of which the goal itself would choose; give a single one")
-    sizes = [f"sizes.creators={max(contents // 10, 1)}"]
-    config = build_world(world, [*sizes, *(set or [])], users, contents)
+    config = sized_world(world, set, users, contents)
     plan = Plan(config, (arm,), tuple(range(seeds)), days, burn_in)
     with progress("days", steering.days_left(plan, points, out)) as step:
         result = steering.run(plan, points, out, step)

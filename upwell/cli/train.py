@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from upwell.agents.dials import ROLES
-from upwell.cli.common import Json, Overrides, Seed, build_world, emit, stderr, stdout
+from upwell.cli.common import Json, Overrides, Seed, emit, sized_world, stderr, stdout
 from upwell.errors import BadRequest
 
 
@@ -64,8 +64,7 @@ def train(
     elif kept.exists():
         raise BadRequest(f"{out}: holds a run already; go on with --resume, or give another --out")
     else:
-        sizes = [f"sizes.creators={max(contents // 10, 1)}"]
-        worlds = [build_world(path, [*sizes, *(set or [])], users, contents) for path in world or [None]]
+        worlds = [sized_world(path, set, users, contents) for path in world or [None]]
         if any(each.sizes != worlds[0].sizes for each in worlds):
             raise BadRequest("--world: worlds trained on together need the same [sizes]")
         settings = training.Settings(algorithm, seed, users, contents, roles=learning)

@@ -15,10 +15,10 @@ from upwell.cli.common import (
     ProtocolDays,
     ProtocolUsers,
     WorldFile,
-    build_world,
     emit,
     number,
     progress,
+    sized_world,
     table,
 )
 from upwell.errors import BadRequest
@@ -58,9 +58,7 @@ def tune(
         raise BadRequest(f"--world {world}: held-out worlds are judged on and never tuned on")
     protocol = fixed()
     contents = contents or protocol.contents
-    # Creators follow the contents, as many of each one's as in the full world.
-    sizes = [f"sizes.creators={max(contents // 10, 1)}"]
-    config = build_world(world, [*sizes, *(set or [])], users or protocol.users, contents)
+    config = sized_world(world, set, users or protocol.users, contents)
     length = protocol.burn_in if burn_in is None else burn_in
     plan = Plan(config, tuple(names), drawn, days or protocol.days, length)
     with progress("days", tuning.days_left(plan, trials, out, oracle)) as step:
