@@ -8,7 +8,7 @@ import pytest
 from upwell.agents.dials import ROLES, TURNS
 from upwell.agents.network import first_policy
 from upwell.experiment.runner import lived
-from upwell.learn import es, game, train
+from upwell.learn import es, gains, game, train
 from upwell.world import world
 from upwell.world.arm import RAW
 from upwell.world.config import reference_world
@@ -25,7 +25,7 @@ SMALL = reference_world().override({
     [(0.5, 0.5, 0.5), (0.4, 0.5, 1.0), (0.3, 0.5, 1.0), (0.55, 0.5, 0.25), (0.6, 0.5, 0.0), (0.9, 0.5, 0.0)],
 )
 def test_who_is_ahead_of_its_time_needs_nobody(had, time, worth):
-    assert float(game.behind(jnp.float32(had), jnp.float32(time))) == pytest.approx(worth, abs=1e-6)
+    assert float(gains.behind(jnp.float32(had), jnp.float32(time))) == pytest.approx(worth, abs=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def day() -> tuple[world.Day, world.Day]:
 @pytest.mark.slow
 def test_what_is_counted_is_what_was_to_be_expected(day):
     before, after = day
-    held: game.Held = after.state.arm
+    held: gains.Held = after.state.arm
     grown = after.state.contents.stats - before.state.contents.stats
     asked = float(held.asked.sum())
     assert asked == float(after.counts.requests) > 500
@@ -67,11 +67,16 @@ def test_tags_stay_engaged_for_as_long_as_was_to_be_expected(day):
 @pytest.mark.slow
 def test_gains_by_hand(day):
     before, after = day
-    held: game.Held = after.state.arm
+    held: gains.Held = after.state.arm
     raw = lived(SMALL, RAW, before.state._replace(arm=None), 1)
-    norms = game.norms_of(SMALL, before.state, raw)
+    norms = gains.norms_of(SMALL, before.state, raw)
     assert float(norms.asked) == pytest.approx(raw["impressions_per_dau"] / 10.0)
-    user = game.gains(SMALL, norms, before, after)["user"]
+    user = gains.gains(SMALL, norms, before, after)["user"]
+    parts = gains.of_slates(SMALL, norms, held).mean()
+    further = float((gains.begun(after.state) - gains.begun(before.state)).sum())
+    starts = further * float(held.weights[..., 2].mean()) / 3.0 * raw["dau"] / 600 / float(norms.graduates)
+    assert float(gains.together(SMALL, norms, before, after)) == pytest.approx(float(parts) + starts, rel=1e-4)
+    assert further > 0
     at = np.unravel_index(int(np.argmax(np.asarray(held.asked))), held.asked.shape)
     w_user, w_revenue, w_long = np.asarray(held.weights)[at]
     asked, enjoyed, broadly, money, wider, credit = (
@@ -128,8 +133,8 @@ def test_evolution_climbs_what_it_is_paid_for():
     assert first == pytest.approx(len(ROLES) * aim**2)
     for i in range(600):
         gain = np.full((1, 1), -off(es.plays(learner, rates)), np.float32)
-        steps = {role: game.Steps(gain, gain, gain, gain, gain, gain, gain) for role in ROLES}
-        learner, _ = es.update(learner, steps, rates, jax.random.key(i))
+        played = game.Played({}, gain[0, 0], np.int32(1))
+        learner, _ = es.update(learner, played, rates, jax.random.key(i))
     assert off(learner.policy) < 0.2 * first
     assert set(learner.log_std) == set(TURNS)
     assert jax.tree.structure(learner.policy) == jax.tree.structure(first_policy(0))

@@ -30,7 +30,7 @@ def train(
 
     from upwell.arms.raw import raw
     from upwell.experiment.runner import lived
-    from upwell.learn import game
+    from upwell.learn import gains, game
     from upwell.learn.train import ALGORITHMS
     from upwell.world import world
 
@@ -42,16 +42,16 @@ def train(
     steps, playing_s, learning_s = 0, 0.0, 0.0
     with progress("days", burn_in + 8 + days * (episodes + 1)) as step:
         state = world.burnt_in(config, seed, burn_in, step)
-        norms = game.norms_of(config, state, lived(config, raw, state, 8, step))
+        norms = gains.norms_of(config, state, lived(config, raw, state, 8, step))
         for number in range(episodes + 1):
             began = time.perf_counter()
             policy = of.plays(learner, of.rates)
-            played, requests = game.episode(config, policy, learner.log_std, state, norms, days, seed + number)
+            played = game.episode(config, policy, learner.log_std, state, norms, days, seed + number)
             between = time.perf_counter()
             learner, _ = of.update(learner, played, of.rates, jax.random.key(seed + number))
             jax.block_until_ready(learner.policy)
             if number:
-                steps += requests
+                steps += played.requests
                 playing_s += between - began
                 learning_s += time.perf_counter() - between
             for _ in range(days):

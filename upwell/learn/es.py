@@ -3,7 +3,7 @@
 Salimans et al. 2017 (arXiv 1703.03864): all weights are moved at once in a random direction and in the opposite one
 (antithetic pairs), each for an episode of the same platform with the same chances, and follow the directions that the
 whole population gained by. It knows nothing of agents, steps, critics or actions; the networks and the game are those
-of ``mappo``, and what an episode is worth is the mean gain of its user agents.
+of ``mappo``, and what an episode is worth is what it brought to all users together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import optax
 
 from upwell.agents.dials import ROLES, TURNS
 from upwell.agents.network import Policy, first_policy
-from upwell.learn.game import SILENT, Steps, worth
+from upwell.learn.game import SILENT, Played
 from upwell.world.state import Array
 
 
@@ -68,9 +68,9 @@ def plays(learner: Learner, rates: Rates) -> Policy:
     return jax.tree.map(lambda x, e: x + way * e, learner.policy, learner.direction)
 
 
-def update(learner: Learner, played: dict[str, Steps], rates: Rates, key: Array) -> tuple[Learner, dict[str, Any]]:
+def update(learner: Learner, played: Played, rates: Rates, key: Array) -> tuple[Learner, dict[str, Any]]:
     """Learn from an episode under ``plays``: a pair gives a slope, ``rates.pairs`` of them a step."""
-    now, many = worth(played), int(learner.played) + 1
+    now, many = played.worth, int(learner.played) + 1
     report = {role: {"worth": now} for role in ROLES}
     if many % 2:
         return learner._replace(first=now, played=jnp.int32(many)), report

@@ -2,11 +2,7 @@
 
 A step is six hours of the platform's clock. At its start every agent looks at its own state and turns its dials; the
 platform then lives by them. Agents of a role share one network, and there are as many of them as users or contents:
-each turns its own dials and has its own gain, so that a step teaches as much as there are agents.
-
-Gains are shares of the platform's objective, so that their mean over agents is the objective as it goes on: a user's
-satisfaction, what they buy, their return and breadth of interest, and the cold starts that their impressions further.
-Cold start is credited impression by impression (``needed``): without that nobody would gain by showing new contents.
+each turns its own dials and has its own gain (``learn.gains``), so that a step teaches as much as there are agents.
 """
 
 from __future__ import annotations
@@ -23,23 +19,14 @@ from upwell.agents.dials import ROLES, TURNS, turned
 from upwell.agents.network import Policy, forward
 from upwell.agents.system import SystemDials
 from upwell.agents.user import UserDials
-from upwell.arms.features import gone
 from upwell.arms.marl import contents_see, users_see
-from upwell.arms.rules import Play, by_rules, starting
-from upwell.regulator.ledger import COIN
+from upwell.arms.rules import Play, by_rules
+from upwell.learn.gains import Held, Norms, count, gains, shares, together
 from upwell.world import gauges, world
 from upwell.world.arm import Batch, View, view_of
 from upwell.world.config import WorldConfig
-from upwell.world.response import Outcome, enjoyment, finished, traits
-from upwell.world.serve import MIND, Shown
-from upwell.world.state import (
-    HEATED,
-    IMPRESSIONS,
-    ORGANIC_TODAY,
-    SHARES,
-    Array,
-    WorldState,
-)
+from upwell.world.serve import MIND
+from upwell.world.state import Array, WorldState
 
 HOURS = 6
 YOUNG_DAYS = 5
@@ -48,95 +35,6 @@ YOUNG_DAYS = 5
 
 SILENT = -20.0
 """Log of the standard deviation of actions without noise."""
-
-
-class Held(NamedTuple):
-    """What the training arm carries: everybody's actions of the step, and what it came to.
-
-    Counted is not what happened but what was to be expected where it stood: the true chances of a click, a valid view
-    and a purchase, which a simulated platform knows. Of what a user does in six hours chance makes several times more
-    than any dial, and an agent would have to live through that many more days to learn the same.
-    """
-
-    weights: Array  # f32 [S, U, 3], the goal of each user's agent: shares of satisfaction, revenue, long term
-    user: Array  # f32 [S, U, n], actions
-    content: Array  # f32 [M, n]
-    system: Array  # f32 [M, n]
-    asked: Array  # f32 [S, U], requests
-    enjoyed: Array  # f32 [S, U], enjoyment of their slates
-    broadly: Array  # f32 [S, U], the same, each slate's times the user's breadth of interest
-    money: Array  # f32 [S, U], yuan
-    wider: Array  # f32 [S, U], days for which tags stay engaged longer, over the healthy number of tags
-    credit: Array  # f32 [S, U], cold starts furthered
-    views: Array  # f32 [M], valid views
-    heated_views: Array  # f32 [M]
-
-
-SLACK = 0.1
-"""Share of its impressions by which a cold start must lag behind to need each one, and be ahead to need none."""
-
-
-def behind(had: Array, time: Array) -> Array:
-    """How far a cold start needs help, f32 in [0, 1]: half of it at an even pace; one well ahead gets there without.
-
-    Of two hundred users who each push the same content past its bar only a few were needed. An agent is credited with
-    what would be missing without it (difference rewards: Wolpert & Tumer 2002), or all would push on for ever.
-
-    Args:
-        had: share of the impressions it needs.
-        time: share of the time it has for them that is over.
-    """
-    return jnp.clip(0.5 + 0.5 * (time - had) / SLACK, 0.0, 1.0)
-
-
-def needed(view: View) -> tuple[Array, Array]:
-    """What one more impression, and what one more organic one, furthers of a content's cold start, f32 ``[M]`` each.
-
-    Half of a cold start is its 500·scale impressions within three days, half its 100·scale organic ones on the fourth.
-    """
-    lacks, first, fourth = starting(view), 500.0 * view.scale, 100.0 * view.scale
-    young, tested, today = lacks & (view.age_days < 3), lacks & (view.age_days >= 3), gone(view)
-    had, organic = view.contents.first3 / first, view.contents.stats[:, ORGANIC_TODAY] / fourth
-    return (
-        0.5 * young * behind(had, (view.age_days + today) / 3.0) / first,
-        0.5 * tested * behind(organic, today) / fourth,
-    )
-
-
-def count(view: View, batch: Batch, shown: Shown, out: Outcome) -> Held:
-    """Add a batch to what the step has come to."""
-    held: Held = view.arm
-    config, users = view.config, batch.users
-    chance = jnp.where(shown.here, out.rate * finished(shown.traits), 0.0)
-    worth = chance * jnp.minimum(shown.traits.buy, 1.0) * shown.traits.price
-    good = ((chance + out.rate) * (1.0 - config.response.boredom * shown.satiety)).sum(-1)
-    regret = (out.rate - chance).sum(-1)
-    enjoyed = enjoyment(config, good, regret)
-    # A valid view keeps its tags engaged for a week from today; once in a slate, however many contents have the tag.
-    own = (shown.tags != shown.tags[..., :1]).at[..., 0].set(True)  # who has fewer tags has the first again
-    missed = jnp.log1p(-jnp.minimum(chance, 0.99))[..., None] * own
-    s, r = jnp.indices(chance.shape[:2])
-    none = jnp.zeros(users.last_valid_day.shape).at[s[..., None, None], r[..., None, None], shown.tags].add(missed)
-    longer = jnp.minimum(view.day - users.last_valid_day, 7)
-    wider = ((1.0 - jnp.exp(none)) * longer).sum(-1) / config.healthy_tags
-    any_kind, organic = needed(view)
-    credit = (any_kind[shown.ids] + jnp.where(shown.heated, 0.0, organic[shown.ids])).sum(-1)
-    cells = jnp.arange(batch.place.shape[0])[:, None]
-    who = jnp.where(shown.here[..., 0], batch.place, held.asked.shape[1])  # out of range: dropped
-
-    def add(total: Array, more: Array) -> Array:
-        return total.at[cells, who].add(more, mode="drop")
-
-    return held._replace(
-        asked=add(held.asked, jnp.ones(who.shape)),
-        enjoyed=add(held.enjoyed, enjoyed),
-        broadly=add(held.broadly, enjoyed * gauges.diversity(config, users, view.day)),
-        money=add(held.money, worth.sum(-1)),
-        wider=add(held.wider, wider),
-        credit=add(held.credit, credit),
-        views=held.views.at[shown.ids].add(chance),
-        heated_views=held.heated_views.at[shown.ids].add(chance * shown.heated),
-    )
 
 
 def held_by_users(view: View, batch: Batch) -> UserDials:
@@ -155,37 +53,28 @@ TRAINED = by_rules("trained", Play(held_by_users, held_by_contents))._replace(st
 """Plays by the actions that ``view.arm`` holds."""
 
 
-class Norms(NamedTuple):
-    """What gains are measured against: the platform under raw ranking; scalars."""
-
-    satisfaction: Array
-    breadth: Array
-    active: Array  # share of users who come on a day
-    asked: Array  # requests of an active user a day
-    money: Array  # yuan of an active user a day
-    graduates: Array  # contents that end their third day, a day
-
-
 class Steps(NamedTuple):
     """A role's experience, ``[T, N, …]``."""
 
     seen: Array
     world: Array  # [T, n], what only the critic sees: the platform's gauges
     action: Array  # before it is clipped to ±1
-    log_prob: Array
+    log_prob: Array  # [T, N, n], of each dial's action
     gain: Array
     acted: Array  # bool [T, N], whether there was an action that mattered
     goes_on: Array  # bool [T, N], false where the agent's life ends with the step
 
 
-def worth(played: dict[str, Steps]) -> Array:
-    """What an episode was worth to everybody: gain a user, scalar. That of contents and the system is part of it."""
-    gain = jnp.asarray(played["user"].gain)
-    return gain.sum() / gain.shape[1]
+class Played(NamedTuple):
+    """An episode, as learners take it."""
+
+    steps: dict[str, Steps]  # by role
+    worth: Array  # f32, to all together: mean of users' gains, cold starts counted as they came about
+    requests: Array  # of users
 
 
 def sample(network: Any, log_std: Array, seen: Array, key: Array) -> tuple[Array, Array]:
-    """Gaussian actions around the network's, and their log density (summed over dials)."""
+    """Gaussian actions around the network's, and the log density of each."""
     mean = forward(jnp, network, seen)
     action = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
     return action, log_density(mean, log_std, action)
@@ -193,14 +82,7 @@ def sample(network: Any, log_std: Array, seen: Array, key: Array) -> tuple[Array
 
 def log_density(mean: Array, log_std: Array, action: Array) -> Array:
     z = (action - mean) * jnp.exp(-log_std)
-    return (-0.5 * z * z - log_std - 0.5 * jnp.log(2.0 * jnp.pi)).sum(-1)
-
-
-def shares(config: WorldConfig) -> Array:
-    """The goal's weights as shares, f32 ``[3]``."""
-    goal = config.goal
-    weights = jnp.stack([jnp.float32(w) for w in (goal.user_satisfaction, goal.platform_revenue, goal.long_term)])
-    return weights / weights.sum()
+    return -0.5 * z * z - log_std - 0.5 * jnp.log(2.0 * jnp.pi)
 
 
 def goals(config: WorldConfig, state: WorldState, key: Array) -> Array:
@@ -226,77 +108,6 @@ def empty(state: WorldState, weights: Array) -> Held:
     )  # fmt: skip
 
 
-def norms_of(config: WorldConfig, state: WorldState, raw: dict[str, float]) -> Norms:
-    """From a burnt-in platform, and the metrics of some days of raw ranking there."""
-    age = state.day - state.contents.born_day
-    return Norms(
-        satisfaction=jnp.float32(raw["satisfaction_mean"]),
-        breadth=jnp.float32(raw["interest_diversity"]),
-        active=jnp.float32(raw["dau"] / config.sizes.users),
-        asked=jnp.float32(raw["impressions_per_dau"] / config.sizes.slate),
-        money=jnp.float32(raw["net_gmv_per_dau"]),
-        graduates=jnp.maximum(((age > 0) & (age <= 3)).sum() / 3.0, 1.0),
-    )
-
-
-def coins_tied(state: WorldState) -> Array:
-    """Coins each content has, those in its outstanding grant included, f32 ``[M]``."""
-    books = state.regulator.ledger
-    return (books.budget + books.outstanding * books.price) / COIN
-
-
-def begun(state: WorldState) -> Array:
-    """How far each content's cold start has come, f32 ``[M]`` in [0, 1]: see ``needed``."""
-    contents, age = state.contents, state.day - state.contents.born_day
-    first = jnp.minimum(contents.first3 / (500.0 * state.scale), 1.0)
-    fourth = jnp.minimum(contents.stats[:, ORGANIC_TODAY] / (100.0 * state.scale), 1.0)
-    return 0.5 * first + 0.5 * fourth * (age == 3) * (first >= 1.0)
-
-
-def gains(config: WorldConfig, norms: Norms, before: world.Day, after: world.Day) -> dict[str, Array]:
-    """What the step was worth to each agent, by role: f32 ``[S, U]``, ``[M]``, ``[M]``.
-
-    In units of the objective: of a user's day for users, of a content's cold start for contents and the system.
-    """
-    state, held = after.state, after.state.arm
-    w_user, w_revenue, w_long = jnp.moveaxis(held.weights, -1, 0)
-    per_graduate = norms.active * state.users.satisfaction.size / norms.graduates
-    # Satisfaction follows the enjoyment of slates; coming back, and how often in a day, follow satisfaction.
-    returning = config.activity.satisfaction * norms.active * (1.0 - norms.active)
-    pleased = w_user + w_long / 3.0 * returning + w_revenue * config.activity.visits_satisfaction
-    of_user = (
-        pleased * (held.enjoyed - held.asked * norms.satisfaction) / norms.asked
-        + w_revenue * (held.money / norms.money - held.asked / norms.asked)
-        + w_long / 3.0 * (norms.active * held.wider + per_graduate * held.credit)
-        # The role's own aim, breadth times satisfaction:
-        + 0.1 * (held.broadly - held.asked * norms.breadth * norms.satisfaction) / norms.asked
-    )
-
-    grown = state.contents.stats - before.state.contents.stats
-    cost = (coins_tied(before.state) - coins_tied(state)) / config.heating.budget
-    further = begun(state) - begun(before.state)
-    engaged = (held.views + 2.0 * grown[:, SHARES]) / (0.6 * state.platform_ctr * 500.0 * state.scale)
-    of_content = further + 0.3 * engaged - 0.1 * cost
-    # A heated impression takes a place: what it won, less what the mean impression wins there. A valid view is about a
-    # twentieth of a user's day in satisfaction (``response.memory``), and its money.
-    contents = state.contents
-    of = traits(
-        config, contents.log_quality, contents.clickbait, state.day - contents.born_day, contents.duration_s,
-        contents.price,
-    )  # fmt: skip
-    shown = jnp.maximum(grown[:, IMPRESSIONS].sum(), 1.0)
-
-    def won(each: Array) -> Array:
-        return held.heated_views * each - (held.views * each).sum() / shown * grown[:, HEATED]
-
-    w_user, w_revenue, w_long = shares(config)
-    value = w_revenue / norms.money * won(jnp.minimum(of.buy, 1.0) * of.price) + 0.05 * w_user * won(
-        jnp.ones_like(of.buy)
-    )
-    of_system = w_long / 3.0 * further + value / per_graduate
-    return {"user": of_user, "content": of_content, "system": of_system}
-
-
 @jax.jit
 def live(
     config: WorldConfig,
@@ -307,8 +118,8 @@ def live(
     day: world.Day,
     until_h: Array,
     key: Array,
-) -> tuple[world.Day, gauges.Running, dict[str, Steps], Array]:
-    """One step: everybody acts, the platform lives by it. Returns a step ``[N, …]`` of each role, and the requests."""
+) -> tuple[world.Day, gauges.Running, Played]:
+    """One step: everybody acts, the platform lives by it. What is played is ``[N, …]`` for each role."""
     state = day.state
     view = view_of(config, state, jnp.uint32(0))
     since_h = 24.0 * state.day + until_h - HOURS - state.users.visited_h
@@ -335,13 +146,14 @@ def live(
     steps = {
         role: Steps(
             see[role].reshape(-1, see[role].shape[-1]), seen_by_critic,
-            acts[role][0].reshape(-1, acts[role][0].shape[-1]), acts[role][1].reshape(-1),
+            acts[role][0].reshape(-1, acts[role][0].shape[-1]), acts[role][1].reshape(-1, acts[role][1].shape[-1]),
             worth[role].reshape(-1), acted[role].reshape(-1), goes_on[role].reshape(-1),
         )
         for role in ROLES
     }  # fmt: skip
     running = gauges.means_after(running, after, lived, jnp.asarray(False))
-    return after, running, steps, after.state.arm.asked.sum()
+    played = Played(steps, together(config, norms, before, after), after.state.arm.asked.sum())
+    return after, running, played
 
 
 @jax.jit
@@ -362,14 +174,14 @@ def episode(
     norms: Norms,
     days: int,
     seed: int,
-) -> tuple[dict[str, Steps], int]:
-    """Some days of a burnt-in platform under the policy with noise, ``[T, N, …]`` a role, and requests served.
+) -> Played:
+    """Some days of a burnt-in platform under the policy with noise, steps ``[T, N, …]``.
 
     Args:
         start: left untouched. Its own chances are replaced by those of ``seed``.
     """
     state = jax.tree.map(jnp.copy, start)._replace(seed=jnp.uint32(seed))
-    key, steps, requests = jax.random.key(seed), list[dict[str, Steps]](), 0.0
+    key, parts = jax.random.key(seed), list[Played]()
     state = state._replace(arm=empty(state, goals(config, state, jax.random.fold_in(key, 1 << 20))))
     running: gauges.Running | None = None
     for day_number in range(days):
@@ -378,11 +190,9 @@ def episode(
         for part in range(24 // HOURS):
             now = jax.random.fold_in(key, day_number * 24 + part)
             until = jnp.float32(HOURS * (part + 1))
-            day, running, step, asked = live(config, policy, log_std, norms, running, day, until, now)
-            steps.append(step)
-            requests += float(asked)
+            day, running, played = live(config, policy, log_std, norms, running, day, until, now)
+            parts.append(played)
         state = sleep(config, day)
-    return {
-        role: jax.tree.map(lambda *parts: np.stack([np.asarray(p) for p in parts]), *(step[role] for step in steps))
-        for role in ROLES
-    }, int(requests)
+    steps = jax.tree.map(lambda *each: np.stack([np.asarray(x) for x in each]), *(part.steps for part in parts))
+    worth, requests = (np.sum([float(of) for of in each]) for each in zip(*(p[1:] for p in parts), strict=True))
+    return Played(steps, jnp.float32(worth), jnp.int32(requests))

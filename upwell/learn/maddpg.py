@@ -20,7 +20,7 @@ import optax
 from upwell.agents.dials import ROLES, TURNS
 from upwell.agents.network import Network, Policy, first_network, first_policy, forward
 from upwell.agents.observe import SEES
-from upwell.learn.game import Steps
+from upwell.learn.game import Played, Steps
 from upwell.world.gauges import FEATURES
 from upwell.world.state import Array
 
@@ -117,16 +117,18 @@ def remember(memory: Memory, steps: Steps, means: Array, written: Array, rates: 
 
 
 @partial(jax.jit, static_argnames="rates")
-def update(learner: Learner, played: dict[str, Steps], rates: Rates, key: Array) -> tuple[Learner, dict[str, Any]]:
+def update(learner: Learner, played: Played, rates: Rates, key: Array) -> tuple[Learner, dict[str, Any]]:
     """Remember an episode, then learn from draws of what is remembered."""
 
     def mean(steps: Steps) -> Array:
         acted = steps.acted[..., None]
         return (jnp.clip(steps.action, -1.0, 1.0) * acted).sum(1) / jnp.maximum(acted.sum(1), 1.0)
 
-    means = jnp.concatenate([mean(played[role]) for role in ROLES], axis=-1)
+    means = jnp.concatenate([mean(played.steps[role]) for role in ROLES], axis=-1)
     memories = {
-        role: remember(learner.memories[role], played[role], means, learner.written, rates, jax.random.fold_in(key, i))
+        role: remember(
+            learner.memories[role], played.steps[role], means, learner.written, rates, jax.random.fold_in(key, i)
+        )
         for i, role in enumerate(ROLES)
     }
     written = learner.written + rates.kept

@@ -25,7 +25,7 @@ from upwell.arms.thompson import thompson
 from upwell.errors import BadRequest
 from upwell.experiment import metrics
 from upwell.experiment.runner import lived
-from upwell.learn import checkpoint, es, family, game, maddpg, mappo
+from upwell.learn import checkpoint, es, family, gains, game, maddpg, mappo
 from upwell.world import world
 from upwell.world.arm import RAW, Arm
 from upwell.world.config import WorldConfig, to_toml
@@ -206,11 +206,9 @@ def run(
         platform = trained_on[episode % len(trained_on)]
         goal = goal_of(settings, platform.config, episode, episode // len(trained_on))
         learner, seed = state.learner, settings.seed * 1_000_000 + episode
-        norms = game.norms_of(goal, platform.state, platform.raw)
+        norms = gains.norms_of(goal, platform.state, platform.raw)
         policy = still_but(settings.roles, algorithm.plays(learner, rates))
-        played, requests = game.episode(
-            goal, policy, learner.log_std, platform.state, norms, settings.episode_days, seed
-        )
+        played = game.episode(goal, policy, learner.log_std, platform.state, norms, settings.episode_days, seed)
         learner, report = algorithm.update(learner, played, rates, jax.random.key(seed))
         learner = by_rules_but(settings.roles, learner)
         jax.block_until_ready(learner.policy)
@@ -219,7 +217,7 @@ def run(
             average=jax.tree.map(lambda old, new: old + AVERAGED * (new - old), state.average, learner.policy),
             iteration=np.int32(number + 1),
             seconds=state.seconds + np.float64(time.perf_counter() - began),
-            requests=state.requests + np.int64(requests),
+            requests=state.requests + np.int64(played.requests),
         )
         step()
         if (number + 1) % settings.judged_every == 0:
@@ -227,7 +225,7 @@ def run(
             if value > float(state.best):
                 state = state._replace(best=np.float64(value))
                 save_policy(out / "policy.npz", state.average, about(worlds, settings, number + 1, value))
-            gain = {role: mean_gain(steps) for role, steps in played.items()}
+            gain = {role: mean_gain(steps) for role, steps in played.steps.items()}
             learning = {role: {k: float(v) for k, v in of.items()} for role, of in report.items()}
             point = Point(
                 number + 1, float(state.seconds), int(state.requests), value, judge.rivals, measured, learning, gain
