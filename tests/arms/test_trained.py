@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from upwell.agents.network import SHIPPED, first_policy, load_policy, save_policy, shipped
-from upwell.arms.marl import marl
 from upwell.arms.registry import label, members
 from upwell.errors import BadRequest
 from upwell.experiment.runner import path_of
@@ -25,12 +24,14 @@ def same(a, b) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-def test_the_shipped_policy_is_small_and_plays():
-    assert (SHIPPED / "marl.npz").stat().st_size < 4 << 20
-    policy = shipped("marl")
+@pytest.mark.parametrize("name", ["marl", "maddpg"])
+def test_the_shipped_policies_are_small_and_play(name):
+    assert (SHIPPED / f"{name}.npz").stat().st_size < 4 << 20
+    policy = shipped(name)
     assert not same(policy, jax.tree.map(np.zeros_like, policy))
-    state = world.reset(SMALL, 0)
-    assert same(world.under(SMALL, marl, state).arm, policy)
+    (arm,) = members(name)
+    assert arm.name == name
+    assert same(world.under(SMALL, arm, world.reset(SMALL, 0)).arm, policy)
 
 
 def test_an_arm_plays_by_the_file_that_it_is_named_after(tmp_path):

@@ -29,6 +29,7 @@ ARMS: dict[str, tuple[Arm, ...]] = {
     "pid": (pid.pid,),
     "rules": (rules,),
     "rules_tuned": (rules_tuned,),
+    "maddpg": (marl.by_shipped("maddpg"),),
     "marl": (marl.marl,),
     "oracle": PLANNERS,
 }

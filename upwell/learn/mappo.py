@@ -6,12 +6,6 @@ normalised by running moments (there 4.1); agents that did not act are masked fr
 and entropy bonus: Schulman et al. 2017 (arXiv 1707.06347). Advantages: generalised advantage estimation, Schulman et
 al. 2016 (arXiv 1506.02438), with a discount a step, zero where an agent's life ends; a platform never ends, so the
 last step goes on into the critic's value.
-
-An agent's own gain tells what a turn of its dials brings to itself, not what the same turn by all brings to everybody:
-a user who views what has proved its worth tells the ranker, and so all others. So each episode also moves all agents of
-a role by one common offset of their output, and the next one, with the same platform and chances, by the opposite; what
-the two differ by in the mean gain is the slope along the offset, as in evolution strategies (``es``) but in as many
-dimensions as there are dials.
 """
 
 from __future__ import annotations
@@ -46,8 +40,6 @@ class Rates(NamedTuple):
     epochs: int = 4
     batches: int = 8
     first_std: float = 0.3  # of an action, of which ±1 is the dial's whole span
-    common_std: float = 0.15  # of the offset that all agents of a role share in an episode
-    common: float = 2e-2  # step of the biases along the slope of those offsets
 
 
 class Moments(NamedTuple):
@@ -69,9 +61,6 @@ class Learner(NamedTuple):
     critics: dict[str, Network]
     moments: dict[str, Moments]
     optimiser: Any
-    common: dict[str, Array]  # offset of the pair that is played, of every dial
-    common_first: Array  # f32, what the pair's first episode was worth
-    common_optimiser: Any
     updates: Array  # i32
 
 
@@ -97,36 +86,7 @@ def first_learner(seed: int, rates: Rates) -> Learner:
     zero = jnp.float32(0.0)
     moments = {role: Moments(zero, zero + 1.0, zero) for role in ROLES}
     optimiser = optimiser_of(rates).init(learned(policy, log_std, critics))
-    common = offsets(jax.random.key(seed), rates)
-    memory = optax.adam(rates.common).init(common)
-    return Learner(policy, log_std, critics, moments, optimiser, common, zero, memory, jnp.int32(0))
-
-
-def offsets(key: Array, rates: Rates) -> dict[str, Array]:
-    """An offset of every dial for the agents of each role."""
-    keys = jax.random.split(key, len(ROLES))
-    return {
-        role: rates.common_std * jax.random.normal(k, (len(TURNS[role]),)) for role, k in zip(ROLES, keys, strict=True)
-    }
-
-
-def shifted(policy: Policy, offset: dict[str, Array], way: Array | float = 1.0) -> Policy:
-    """The policy with its output moved by ``way`` times the offset."""
-    networks: dict[str, Network] = {}
-    for role in ROLES:
-        *others, last = getattr(policy, role)
-        networks[role] = (*others, last._replace(bias=last.bias + way * offset[role]))
-    return Policy(**networks)
-
-
-def way_of(learner: Learner) -> Array:
-    """The first episode of a pair goes along the offset, the second against it."""
-    return 1.0 - 2.0 * (learner.updates % 2)
-
-
-def plays(learner: Learner, rates: Rates) -> Policy:
-    """The policy of the coming episode."""
-    return shifted(learner.policy, learner.common, way_of(learner))
+    return Learner(policy, log_std, critics, moments, optimiser, jnp.int32(0))
 
 
 def learned(policy: Policy, log_std: dict[str, Array], critics: dict[str, Network]) -> dict[str, Any]:
@@ -220,36 +180,16 @@ def update(learner: Learner, played: Played, rates: Rates, key: Array) -> tuple[
         return (optax.apply_updates(current, step), memory), report
 
     parts = {role: shuffled(key, i, samples[role]["acted"], rates) for i, role in enumerate(ROLES)}
-    # Learned where it was played, a common offset away.
-    start = (learned(plays(learner, rates), learner.log_std, learner.critics), learner.optimiser)
+    start = (learned(learner.policy, learner.log_std, learner.critics), learner.optimiser)
     (after, memory), report = jax.lax.scan(one_batch, start, parts)
-    policy = shifted(Policy(**{role: after[role][0] for role in ROLES}), learner.common, -way_of(learner))
-    learner = learner._replace(
-        policy=policy,
+    return Learner(
+        policy=Policy(**{role: after[role][0] for role in ROLES}),
         log_std={role: after[role][1] for role in ROLES},
         critics={role: after[role][2] for role in ROLES},
         moments=moments,
         optimiser=memory,
-    )
-    return together(learner, played.worth, rates, key), jax.tree.map(lambda x: x.mean(), report)
-
-
-def together(learner: Learner, now: Array, rates: Rates, key: Array) -> Learner:
-    """Keep what the first episode of a pair was worth; after the second go along the slope that the two give."""
-
-    def first() -> Learner:
-        return learner._replace(common_first=now)
-
-    def second() -> Learner:
-        lost = (now - learner.common_first) / (2.0 * rates.common_std**2)
-        slope = jax.tree.map(lambda offset: lost * offset, learner.common)
-        step, memory = optax.adam(rates.common).update(slope, learner.common_optimiser)
-        moved: Any = step
-        drawn = offsets(jax.random.fold_in(key, len(ROLES)), rates)
-        return learner._replace(policy=shifted(learner.policy, moved), common=drawn, common_optimiser=memory)
-
-    done = jax.lax.cond(learner.updates % 2 == 0, first, second)
-    return done._replace(updates=learner.updates + 1)
+        updates=learner.updates + 1,
+    ), jax.tree.map(lambda x: x.mean(), report)
 
 
 def shuffled(key: Array, stream: int, acted: Array, rates: Rates) -> Array:

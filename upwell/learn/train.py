@@ -43,7 +43,7 @@ class Algorithm(NamedTuple):
 
 
 ALGORITHMS = {
-    "mappo": Algorithm(mappo.Rates(), mappo.first_learner, mappo.update, mappo.plays, alike=2),
+    "mappo": Algorithm(mappo.Rates(), mappo.first_learner, mappo.update),
     "maddpg": Algorithm(maddpg.Rates(), maddpg.first_learner, maddpg.update),
     "es": Algorithm(es.Rates(), es.first_learner, es.update, es.plays, alike=2),
 }
