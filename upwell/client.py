@@ -35,6 +35,11 @@ AGAIN = (429, 503)
 LONGEST_WAIT_S = 5.0
 UNKNOWN_DECISION = "unknown_decision"
 
+KEPT_S = 2.0
+"""An idle connection is not used again after this. The server closes it after 5 s: a client that kept it as long would
+now and then send a request into a connection that is being closed."""
+LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEPT_S)
+
 
 class UpwellRefused(Exception):
     """The service said no: ``status``, ``code``, the ``field`` that was wrong, and what to do as the message."""
@@ -130,7 +135,7 @@ class Client:
     """Calls that wait. One may be shared by threads."""
 
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 1.0) -> None:
-        self._http = httpx.Client(base_url=url, headers=headers_of(token), timeout=timeout_s)
+        self._http = httpx.Client(base_url=url, headers=headers_of(token), timeout=timeout_s, limits=LIMITS)
 
     def __enter__(self) -> Client:
         return self
@@ -181,7 +186,7 @@ class AsyncClient:
     """The same calls for an event loop."""
 
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 1.0) -> None:
-        self._http = httpx.AsyncClient(base_url=url, headers=headers_of(token), timeout=timeout_s)
+        self._http = httpx.AsyncClient(base_url=url, headers=headers_of(token), timeout=timeout_s, limits=LIMITS)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from jax.experimental import io_callback
 
-from upwell.client import Answer, Taken
+from upwell.client import KEPT_S, Answer, Taken
 from upwell.demo.bootstrap import Names, content_of, time_ms
 from upwell.model import Candidate, Interaction, Request
 from upwell.regulator import slate
@@ -64,7 +64,9 @@ class Platform:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+        limits = httpx.Limits(
+            max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=KEPT_S
+        )
         self._http = self._wait(self._open(url, limits))
 
     async def _open(self, url: str, limits: httpx.Limits) -> httpx.AsyncClient:
