@@ -41,12 +41,12 @@ def users_see(view: View, users: Users, weights: observe.Weights | None = None) 
     )
 
 
-def contents_see(view: View) -> Array:
-    """What each content agent sees, and the system agent of it, f32 ``[M, n]``."""
-    known = standing(view)
+def contents_see(view: View, ids: Array) -> Array:
+    """What the agents of contents see, and the system agent of them, f32 ``[*ids.shape, n]``."""
+    known = standing(view, ids)
     return observe.of_content(
         jnp, known.impressions, known.clicks, known.valid, known.heated, known.age_days, known.followers, known.coins,
-        view.config.heating.budget, best_match(view), platform(view),
+        view.config.heating.budget, best_match(view, ids), platform(view),
     )  # fmt: skip
 
 
@@ -56,8 +56,8 @@ def by_policy(policy_of: PolicyOf) -> Play:
     def users(view: View, batch: Batch) -> UserDials:
         return UserDials(**dials(jnp, "user", policy_of(view).user, users_see(view, batch.users)))
 
-    def contents(view: View) -> tuple[ContentDials, SystemDials]:
-        policy, seen = policy_of(view), contents_see(view)
+    def contents(view: View, ids: Array) -> tuple[ContentDials, SystemDials]:
+        policy, seen = policy_of(view), contents_see(view, ids)
         return (
             ContentDials(**dials(jnp, "content", policy.content, seen)),
             SystemDials(**dials(jnp, "system", policy.system, seen)),

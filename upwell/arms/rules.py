@@ -31,10 +31,10 @@ ASK = 501
 
 
 class Play(NamedTuple):
-    """Who turns the dials: for the requests of a batch, and for contents."""
+    """Who turns the dials: for the requests of a batch, and for contents whose ids are given."""
 
     users: Callable[[View, Batch], UserDials]  # numbers, or f32 [S, R]
-    contents: Callable[[View], tuple[ContentDials, SystemDials]]  # numbers, or f32 [M]
+    contents: Callable[[View, Array], tuple[ContentDials, SystemDials]]  # numbers, or f32 of the shape of ids
 
 
 def promise(view: View) -> Array:
@@ -50,26 +50,33 @@ def match(view: View, ids: Array) -> Array:
     return centre @ view.contents.embedding[ids].T
 
 
-def standing(view: View) -> policy.Standing:
-    """What is known of each content, ``[M]``."""
-    followers = view.contents.creator_followers[view.contents.creator]
-    return policy.Standing(*counts(view), view.age_days, followers, view.coins)
+def everything(view: View) -> Array:
+    """The ids of all contents, i32 ``[M]``."""
+    return jnp.arange(view.age_days.shape[0])
 
 
-def best_match(view: View) -> Array:
-    """Cosine of each content to the segment it suits best, f32 ``[M]``."""
-    return match(view, jnp.arange(view.age_days.shape[0])).max(0)
+def standing(view: View, ids: Array) -> policy.Standing:
+    """What is known of contents, each of the shape of ``ids``."""
+    followers = view.contents.creator_followers[view.contents.creator[ids]]
+    impressions, clicks, valid, heated = (of[ids] for of in counts(view))
+    return policy.Standing(impressions, clicks, valid, heated, view.age_days[ids], followers, view.coins[ids])
+
+
+def best_match(view: View, ids: Array) -> Array:
+    """Cosine of contents to the segment each suits best, f32 of the shape of ``ids``."""
+    return match(view, ids.reshape(-1)).max(0).reshape(ids.shape)
 
 
 def requests(play: Play, view: View) -> Requests:
     """What contents want heated this tick."""
     goal = view.config.goal
-    ours, theirs = play.contents(view)
+    ids = everything(view)
+    ours, theirs = play.contents(view, ids)
     return policy.requests(
         jnp,
-        standing(view),
-        best_match=best_match(view),
-        u=hash_uniform(jnp, view.seed, ASK, view.tick_key, jnp.arange(view.age_days.shape[0])),
+        standing(view, ids),
+        best_match=best_match(view, ids),
+        u=hash_uniform(jnp, view.seed, ASK, view.tick_key, ids),
         scale=view.scale,
         platform_ctr=view.platform_ctr,
         first_ask=view.config.heating.first_ask,
@@ -81,8 +88,7 @@ def requests(play: Play, view: View) -> Requests:
 def heat(play: Play, view: View, batch: Batch, grants: Array) -> Parts:
     """Which users each grant wins, f32 ``[S, R, G]``."""
     impressions = view.contents.stats[:, IMPRESSIONS]
-    # Dials of contents are looked up for their grants.
-    ours, theirs = jax.tree.map(lambda d: d[grants][:, None, :] if jnp.ndim(d) else d, play.contents(view))
+    ours, theirs = jax.tree.map(lambda d: d[:, None, :] if jnp.ndim(d) else d, play.contents(view, grants))
     return policy.heat(
         jnp,
         fit=features.fit(view, batch.users, grants),
@@ -161,10 +167,14 @@ def by_rules(name: str, play: Play) -> Arm:
 
 
 RULES = Dials()
-rules = by_rules("rules", Play(lambda view, batch: RULES.user, lambda view: (RULES.content, RULES.system)))._replace(
+rules = by_rules(
+    "rules", Play(lambda view, batch: RULES.user, lambda view, ids: (RULES.content, RULES.system))
+)._replace(
     scores=ranker_scores  # the rules correct nothing
 )
-dialled = by_rules("dialled", Play(lambda view, batch: view.arm.user, lambda view: (view.arm.content, view.arm.system)))
+dialled = by_rules(
+    "dialled", Play(lambda view, batch: view.arm.user, lambda view, ids: (view.arm.content, view.arm.system))
+)
 
 TUNED = Dials(
     UserDials(

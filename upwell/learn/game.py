@@ -20,7 +20,7 @@ from upwell.agents.network import Policy, forward
 from upwell.agents.system import SystemDials
 from upwell.agents.user import UserDials
 from upwell.arms.marl import contents_see, users_see
-from upwell.arms.rules import Play, by_rules
+from upwell.arms.rules import Play, by_rules, everything
 from upwell.learn.gains import Held, Norms, count, gains, shares, together
 from upwell.world import gauges, world
 from upwell.world.arm import Batch, View, view_of
@@ -42,10 +42,10 @@ def held_by_users(view: View, batch: Batch) -> UserDials:
     return UserDials(**turned(jnp, "user", view.arm.user[cells, batch.place]))
 
 
-def held_by_contents(view: View) -> tuple[ContentDials, SystemDials]:
+def held_by_contents(view: View, ids: Array) -> tuple[ContentDials, SystemDials]:
     return (
-        ContentDials(**turned(jnp, "content", view.arm.content)),
-        SystemDials(**turned(jnp, "system", view.arm.system)),
+        ContentDials(**turned(jnp, "content", view.arm.content[ids])),
+        SystemDials(**turned(jnp, "system", view.arm.system[ids])),
     )
 
 
@@ -59,7 +59,6 @@ class Steps(NamedTuple):
     seen: Array
     world: Array  # [T, n], what only the critic sees: the platform's gauges
     action: Array  # before it is clipped to ±1
-    log_prob: Array  # [T, N, n], of each dial's action
     gain: Array
     acted: Array  # bool [T, N], whether there was an action that mattered
     goes_on: Array  # bool [T, N], false where the agent's life ends with the step
@@ -126,13 +125,13 @@ def live(
     present = state.users._replace(mind=mind.recover(jnp, state.users.mind, since_h, MIND))
     weights = state.arm.weights
     user_weights = weights[..., 0], weights[..., 1], weights[..., 2]
-    see = {"user": users_see(view, present, user_weights), "content": contents_see(view)}
+    see = {"user": users_see(view, present, user_weights), "content": contents_see(view, everything(view))}
     see["system"] = see["content"]
     acts = {
-        role: sample(getattr(policy, role), log_std[role], see[role], jax.random.fold_in(key, i))
+        role: sample(getattr(policy, role), log_std[role], see[role], jax.random.fold_in(key, i))[0]
         for i, role in enumerate(ROLES)
     }
-    clipped = {role: jnp.clip(action, -1.0, 1.0) for role, (action, _) in acts.items()}
+    clipped = {role: jnp.clip(action, -1.0, 1.0) for role, action in acts.items()}
     before = day._replace(state=state._replace(arm=empty(state, weights)._replace(**clipped)))
     after = world.run_until(config, TRAINED, before, until_h)
     lived = gauges.stretch(config, before, after)
@@ -146,7 +145,7 @@ def live(
     steps = {
         role: Steps(
             see[role].reshape(-1, see[role].shape[-1]), seen_by_critic,
-            acts[role][0].reshape(-1, acts[role][0].shape[-1]), acts[role][1].reshape(-1, acts[role][1].shape[-1]),
+            acts[role].reshape(-1, acts[role].shape[-1]),
             worth[role].reshape(-1), acted[role].reshape(-1), goes_on[role].reshape(-1),
         )
         for role in ROLES

@@ -18,10 +18,9 @@ import numpy as np
 import optax
 
 from upwell.agents.dials import ROLES, TURNS
-from upwell.agents.network import Network, Policy, first_network, first_policy, forward
-from upwell.agents.observe import SEES
-from upwell.learn.game import Played, Steps
-from upwell.world.gauges import FEATURES
+from upwell.agents.network import Network, Policy, first_policy, forward
+from upwell.learn.game import Played
+from upwell.learn.replay import Memory, draw, empty, first_critic, remember, worth
 from upwell.world.state import Array
 
 
@@ -37,18 +36,6 @@ class Rates(NamedTuple):
     updates: int = 64  # an episode
     memory: int = 65_536  # steps of agents remembered, a role
     kept: int = 8_192  # of these, drawn from each episode
-
-
-class Memory(NamedTuple):
-    """Remembered steps of a role's agents, ``[memory, …]``."""
-
-    seen: Array
-    whole: Array  # the platform's gauges, and each role's mean action
-    action: Array
-    gain: Array
-    goes_on: Array
-    next_seen: Array
-    next_whole: Array
 
 
 class Learner(NamedTuple):
@@ -73,18 +60,8 @@ def first_learner(seed: int, rates: Rates) -> Learner:
     """Actors that play by the rules, critics that expect nothing, an empty memory."""
     random = np.random.default_rng([seed, 2])
     policy = jax.tree.map(jnp.asarray, first_policy(seed))
-    wide = len(FEATURES["system"]) + sum(len(TURNS[role]) for role in ROLES)
-    critics: dict[str, Network] = {}
-    memories: dict[str, Memory] = {}
-    for role in ROLES:
-        sees, turns, many = len(SEES[role]), len(TURNS[role]), rates.memory
-        network = first_network(random, sees + turns + wide, 1, (64, 64))
-        critics[role] = jax.tree.map(jnp.asarray, network)
-        memories[role] = Memory(
-            seen=jnp.zeros((many, sees)), whole=jnp.zeros((many, wide)), action=jnp.zeros((many, turns)),
-            gain=jnp.zeros(many), goes_on=jnp.zeros(many), next_seen=jnp.zeros((many, sees)),
-            next_whole=jnp.zeros((many, wide)),
-        )  # fmt: skip
+    critics = {role: first_critic(random, role) for role in ROLES}
+    memories = {role: empty(role, rates.memory) for role in ROLES}
     log_std = {role: jnp.full(len(TURNS[role]), np.float32(np.log(rates.noise))) for role in ROLES}
     actor, critic = optimisers(rates)
     moments = {role: (actor.init(getattr(policy, role)), critic.init(critics[role])) for role in ROLES}
@@ -92,45 +69,14 @@ def first_learner(seed: int, rates: Rates) -> Learner:
     return Learner(policy, log_std, critics, copy[0], copy[1], moments, memories, jnp.int32(0))
 
 
-def worth(critic: Network, seen: Array, action: Array, whole: Array) -> Array:
-    """What the critic expects of an action, ``[B]``."""
-    return forward(jnp, critic, jnp.concatenate([seen, action, whole], axis=-1))[..., 0]
-
-
 def act(network: Network, seen: Array) -> Array:
     return jnp.clip(forward(jnp, network, seen), -1.0, 1.0)
-
-
-def remember(memory: Memory, steps: Steps, means: Array, written: Array, rates: Rates, key: Array) -> Memory:
-    """Put a draw of an episode's steps over the oldest ones."""
-    whole = jnp.concatenate([steps.world, means], axis=-1)
-    # The last step has no next one to go on to.
-    acted = steps.acted[:-1].astype(jnp.float32).reshape(-1)
-    drawn = jax.random.choice(key, acted.shape[0], (rates.kept,), p=acted / acted.sum())
-    t, who = drawn // steps.gain.shape[1], drawn % steps.gain.shape[1]
-    new = Memory(
-        steps.seen[t, who], whole[t], jnp.clip(steps.action[t, who], -1.0, 1.0), steps.gain[t, who],
-        steps.goes_on[t, who].astype(jnp.float32), steps.seen[t + 1, who], whole[t + 1],
-    )  # fmt: skip
-    place = (written + jnp.arange(rates.kept)) % rates.memory
-    return Memory(*(old.at[place].set(part) for old, part in zip(memory, new, strict=True)))
 
 
 @partial(jax.jit, static_argnames="rates")
 def update(learner: Learner, played: Played, rates: Rates, key: Array) -> tuple[Learner, dict[str, Any]]:
     """Remember an episode, then learn from draws of what is remembered."""
-
-    def mean(steps: Steps) -> Array:
-        acted = steps.acted[..., None]
-        return (jnp.clip(steps.action, -1.0, 1.0) * acted).sum(1) / jnp.maximum(acted.sum(1), 1.0)
-
-    means = jnp.concatenate([mean(played.steps[role]) for role in ROLES], axis=-1)
-    memories = {
-        role: remember(
-            learner.memories[role], played.steps[role], means, learner.written, rates, jax.random.fold_in(key, i)
-        )
-        for i, role in enumerate(ROLES)
-    }
+    memories = remember(learner.memories, played, learner.written, rates.kept, key)
     written = learner.written + rates.kept
     filled = jnp.minimum(written, rates.memory)
     actor, critic = optimisers(rates)
@@ -140,9 +86,7 @@ def update(learner: Learner, played: Played, rates: Rates, key: Array) -> tuple[
         after, report = dict[str, Any](), dict[str, Any]()
         for i, role in enumerate(ROLES):
             policy, value, old_policy, old_value, (moments, value_moments) = carry[role]
-            draw = jax.random.fold_in(jax.random.fold_in(place_key, i), number)
-            at = jax.random.randint(draw, (rates.batch,), 0, filled)
-            b = Memory(*(x[at] for x in memories[role]))
+            b = draw(memories[role], filled, rates.batch, jax.random.fold_in(jax.random.fold_in(place_key, i), number))
             then = worth(old_value, b.next_seen, act(old_policy, b.next_seen), b.next_whole)
             aim = b.gain + rates.discount * b.goes_on * then
 
