@@ -1,3 +1,10 @@
 """Fixtures of all tests."""
 
+import os
+from pathlib import Path
+
 from servers import kafka_server, redis_server  # noqa: F401
+
+# What one test compiled no other compiles again, nor any process that one starts: set before JAX is first imported.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")

@@ -34,12 +34,13 @@ from upwell.world.state import Array
 class Rates(NamedTuple):
     """How to learn; the same for every role."""
 
-    learning: float = 3e-3
+    learning: float = 3e-3  # of the policy, at first
+    halved: float = 15.0  # updates after which that is half, a third after twice as many: what all do changes what pays
     critic: float = 3e-3
     discount: float = 0.97  # a step of six hours: a day counts for 88%
     follow: float = 0.01  # share by which the target critic moves towards the learned one, an update of it
     clip: float = 0.3
-    entropy: float = 1e-2
+    entropy: float = 5e-2  # a critic learns of a dial only while it is turned
     most_norm: float = 0.5  # of a gradient of the policy
     epochs: int = 4
     batches: int = 8
@@ -94,8 +95,10 @@ class Learner(NamedTuple):
 
 def optimisers(rates: Rates) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
     """Of a role's policy, and of its critic."""
+    steps = rates.halved * rates.epochs * rates.batches
+    actor = optax.adam(lambda step: rates.learning / (1.0 + step / steps), eps=1e-5)
     return (
-        optax.chain(optax.clip_by_global_norm(rates.most_norm), optax.adam(rates.learning, eps=1e-5)),
+        optax.chain(optax.clip_by_global_norm(rates.most_norm), actor),
         optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rates.critic)),
     )
 
