@@ -79,6 +79,19 @@ def test_content_asks_by_the_seed_rules():
     assert asked.bid.tolist() == pytest.approx([5.5, 8.0, 6.0])
 
 
+@pytest.mark.parametrize(
+    ("had", "time", "needed"),
+    [(0.5, 0.5, 0.5), (0.4, 0.5, 1.0), (0.3, 0.5, 1.0), (0.55, 0.5, 0.25), (0.6, 0.5, 0.0), (0.9, 0.5, 0.0)],
+)
+def test_who_is_ahead_of_its_time_needs_nobody(had, time, needed):
+    assert float(content.behind(np, had, time)) == pytest.approx(needed)
+    # Of 500·2 impressions within three days; then of 100·2 on the fourth, which counts only after the first.
+    assert float(content.need(np, 3.0 * time, 1_000.0 * had, 0.0, 2.0)) == pytest.approx(needed)
+    assert float(content.need(np, 3.0 + time, 1_000.0, 200.0 * had, 2.0)) == pytest.approx(needed)
+    assert float(content.need(np, 3.0 + time, 999.0, 200.0 * had, 2.0)) == 0.0
+    assert float(content.need(np, 4.0 + time, 1_000.0, 200.0 * had, 2.0)) == 0.0
+
+
 def test_quality_starts_at_a_half_and_bought_clicks_lower_it():
     before = content.quality(np, f(0), f(0), f(0), f(0.02))
     bought = content.quality(np, f(0), f(200), f(1000), f(0.02))

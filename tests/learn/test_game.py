@@ -20,14 +20,6 @@ SMALL = reference_world().override({
 })  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("had", "time", "worth"),
-    [(0.5, 0.5, 0.5), (0.4, 0.5, 1.0), (0.3, 0.5, 1.0), (0.55, 0.5, 0.25), (0.6, 0.5, 0.0), (0.9, 0.5, 0.0)],
-)
-def test_who_is_ahead_of_its_time_needs_nobody(had, time, worth):
-    assert float(gains.behind(jnp.float32(had), jnp.float32(time))) == pytest.approx(worth, abs=1e-6)
-
-
 @pytest.fixture(scope="module")
 def day() -> tuple[world.Day, world.Day]:
     """Before and after half a day of a platform whose agents leave all dials alone.

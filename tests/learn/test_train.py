@@ -7,11 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import msgspec
 import numpy as np
 import pytest
 
-from upwell.agents.network import load_policy
+from upwell.agents.network import first_policy, load_policy
 from upwell.errors import BadRequest
 from upwell.learn import train
 from upwell.world.config import WorldConfig, reference_world, to_toml
@@ -86,6 +88,14 @@ def test_killed_and_resumed_it_ends_where_it_would_have_ended(tmp_path, algorith
             if "seconds" not in name:
                 np.testing.assert_array_equal(a[name], b[name], err_msg=name)
     load_policy(cut / "policy.npz")
+
+
+def test_the_average_counts_later_policies_for_more():
+    one = jax.tree.map(lambda x: jnp.zeros_like(x), first_policy(0))
+    now = one
+    for n in range(3):
+        now = train.averaged(now, jax.tree.map(lambda x, n=n: x + n + 1.0, one), n)
+    np.testing.assert_allclose(now.user[0].weight, (1 * 1 + 2 * 2 + 3 * 3) / 6, rtol=1e-6)
 
 
 def test_what_it_cannot_go_on_with_is_refused(tmp_path):

@@ -98,8 +98,8 @@ def test_a_cold_start_under_way_rises():
     assert young not in by_rules.picked.ids[0, 0][by_rules.picked.kind[0, 0] == 0]
     at = played.picked.ids[0, 0].tolist().index(young)
     parts = {k: float(v[0, 0, at]) for k, v in played.contributions.items()}
-    # Two spreads for a full action, in the ranker's unit: the same number for everybody.
-    assert parts["starting"] == pytest.approx(2.0, rel=1e-4)
+    # Four spreads for a full action and one that lags far behind, in the ranker's unit: the same for everybody.
+    assert parts["starting"] == pytest.approx(4.0, rel=1e-4)
     assert sum(parts.values()) == pytest.approx(float(played.logit[0, 0, at]), abs=2e-3)
 
 
@@ -269,14 +269,15 @@ def test_a_start_is_tested_from_where_its_third_day_was_seen_to_end():
     first, fourth = 500 * live.settings.scale, 100 * live.settings.scale
 
     def starting(days: float) -> bool:
-        return bool(learned.record_of(live.contents, live.settings.scale, 0.05, NOW + int(days * DAY_MS))[row, 3])
+        return bool(learned.record_of(live.contents, live.settings.scale, 0.05, NOW + int(days * DAY_MS))[row, 3] > 0)
 
     assert starting(0.0)
     counts[row, COLUMN["impressions"]] = first
     assert not starting(0.5)
     assert starting(1.1)  # tested from here
     counts[row, COLUMN["impressions"]] += fourth - 1
-    assert starting(1.2)
+    assert not starting(1.5)  # far ahead of an even pace
+    assert starting(1.99)
     counts[row, COLUMN["impressions"]] += 1
-    assert not starting(1.3)
+    assert not starting(1.995)
     assert not starting(2.1)

@@ -49,6 +49,32 @@ def starting(age_days: Array, first3: Array, organic_today: Array, scale: Array)
     return ((age_days < 3) & (first3 < first)) | tested
 
 
+SLACK = 0.1
+"""Share of its impressions by which a cold start must lag behind to need each one, and be ahead to need none."""
+
+
+def behind(xp: Namespace, had: Array, time: Array) -> Array:
+    """How far a cold start needs help, f32 in [0, 1]: half of it at an even pace; one well ahead gets there without.
+
+    Args:
+        had: share of the impressions it needs.
+        time: share of the time it has for them that is over.
+    """
+    return xp.clip(0.5 + 0.5 * (time - had) / SLACK, 0.0, 1.0)
+
+
+def need(xp: Namespace, age_days: Array, first3: Array, organic_today: Array, scale: Array) -> Array:
+    """How far a cold start needs the next impression (``behind``), f32 in [0, 1], any shape; 0 where none lacks any.
+
+    Args:
+        age_days: with the share of today that is over.
+    """
+    had, time = first3 / (500.0 * scale), age_days / 3.0
+    tested = age_days >= 3
+    had, time = xp.where(tested, organic_today / (100.0 * scale), had), xp.where(tested, age_days - 3.0, time)
+    return starting(age_days, first3, organic_today, scale) * behind(xp, had, time)
+
+
 class Ask(NamedTuple):
     """Requests of contents ``[M]``."""
 

@@ -39,7 +39,7 @@ TURNS: dict[str, dict[str, Turn]] = {
         "idle": Turn(1.0, False),
         "fresh": Turn(1.0, False),
         "unknown": Turn(1.0, False),
-        "starting": Turn(2.0, False),
+        "starting": Turn(4.0, False),
     },
     "content": {
         "ask": Turn(1.0, True),

@@ -25,7 +25,7 @@ class UserDials(NamedTuple):
     idle: Array = 0.0  # tags of which none was engaged for a week
     fresh: Array = 0.0  # just born
     unknown: Array = 0.0  # never shown to anyone
-    starting: Array = 0.0  # a cold start under way that lacks impressions
+    starting: Array = 0.0  # a cold start under way that needs the impression
 
 
 RULES = UserDials()
@@ -43,7 +43,7 @@ class Sight(NamedTuple):
     idle: Array  # share of its tags that the user engaged none of for a week
     fresh: Array  # exp(-age in days / 3)
     unknown: Array  # 1 / sqrt(1 + expected clicks of the impressions it has had)
-    starting: Array  # whether its cold start is under way and lacks impressions
+    starting: Array  # how far its cold start needs the impression, in [0, 1]
 
 
 def each(xp: Namespace, dial: Array) -> Array:

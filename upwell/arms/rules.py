@@ -128,6 +128,12 @@ def starting(view: View) -> Array:
     return content.starting(view.age_days, contents.first3, contents.stats[:, ORGANIC_TODAY], view.scale)
 
 
+def need(view: View) -> Array:
+    """How far each content's cold start needs the next impression, f32 ``[M]`` in [0, 1]."""
+    contents, age_days = view.contents, view.age_days + jnp.minimum(features.gone(view), 0.999)
+    return content.need(jnp, age_days, contents.first3, contents.stats[:, ORGANIC_TODAY], view.scale)
+
+
 def sight(view: View, batch: Batch) -> Sight:
     """What the user agents see of their candidates."""
     impressions, _, valid, _ = counts(view)
@@ -135,7 +141,7 @@ def sight(view: View, batch: Batch) -> Sight:
         content.worth(jnp, valid, impressions, view.platform_ctr),
         jnp.exp(-view.age_days / 3.0),
         1.0 / jnp.sqrt(1.0 + impressions * view.platform_ctr),
-        starting(view),
+        need(view),
     ])[:, batch.ids][:, :, None, :]  # fmt: skip
     return Sight(
         taste=batch.similarity,

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from upwell.arms.features import gone
-from upwell.arms.rules import starting
+from upwell.arms.rules import need
 from upwell.regulator.ledger import COIN
 from upwell.world import gauges, world
 from upwell.world.arm import Batch, View
@@ -44,35 +43,16 @@ class Held(NamedTuple):
     heated_views: Array  # f32 [M]
 
 
-SLACK = 0.1
-"""Share of its impressions by which a cold start must lag behind to need each one, and be ahead to need none."""
-
-
-def behind(had: Array, time: Array) -> Array:
-    """How far a cold start needs help, f32 in [0, 1]: half of it at an even pace; one well ahead gets there without.
-
-    Of two hundred users who each push the same content past its bar only a few were needed. An agent is credited with
-    what would be missing without it (difference rewards: Wolpert & Tumer 2002), or all would push on for ever.
-
-    Args:
-        had: share of the impressions it needs.
-        time: share of the time it has for them that is over.
-    """
-    return jnp.clip(0.5 + 0.5 * (time - had) / SLACK, 0.0, 1.0)
-
-
 def needed(view: View) -> tuple[Array, Array]:
     """What one more impression, and what one more organic one, furthers of a content's cold start, f32 ``[M]`` each.
 
-    Half of a cold start is its 500·scale impressions within three days, half its 100·scale organic ones on the fourth.
+    A cold start is 500·scale impressions within three days and then 100·scale organic ones on the fourth: where either
+    lacks all is lost, so that each counts for the whole. Of two hundred users who each push the same content past its
+    bar only a few were needed. An agent is credited with what would be missing without it (difference rewards: Wolpert
+    & Tumer 2002), or all would push on for ever: a content that is well ahead of an even pace gets there without.
     """
-    lacks, first, fourth = starting(view), 500.0 * view.scale, 100.0 * view.scale
-    young, tested, today = lacks & (view.age_days < 3), lacks & (view.age_days >= 3), gone(view)
-    had, organic = view.contents.first3 / first, view.contents.stats[:, ORGANIC_TODAY] / fourth
-    return (
-        0.5 * young * behind(had, (view.age_days + today) / 3.0) / first,
-        0.5 * tested * behind(organic, today) / fourth,
-    )
+    needs, young = need(view), view.age_days < 3
+    return needs * young / (500.0 * view.scale), needs * ~young / (100.0 * view.scale)
 
 
 def count(view: View, batch: Batch, shown: Shown, out: Outcome) -> Held:

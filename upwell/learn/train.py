@@ -49,9 +49,9 @@ ALGORITHMS = {
 }
 
 
-AVERAGED = 0.1
-"""Weight of the latest policy in the average that is judged and kept: a step of learning is larger than what it
-learns."""
+AVERAGED = 0.04
+"""Least weight of the latest policy in the average that is judged and kept: populations that learn from each other run
+in circles, whose middle is better than any place on them."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -179,7 +179,7 @@ class State(NamedTuple):
     """What a checkpoint holds."""
 
     learner: Any
-    average: Policy  # of the policies so far, the last ten counting for most (Polyak & Juditsky 1992)
+    average: Policy  # of the policies so far (``averaged``; Polyak & Juditsky 1992)
     iteration: Any  # i32
     seconds: Any  # f64
     requests: Any  # i64
@@ -214,7 +214,7 @@ def run(
         jax.block_until_ready(learner.policy)
         state = state._replace(
             learner=learner,
-            average=jax.tree.map(lambda old, new: old + AVERAGED * (new - old), state.average, learner.policy),
+            average=averaged(state.average, learner.policy, number),
             iteration=np.int32(number + 1),
             seconds=state.seconds + np.float64(time.perf_counter() - began),
             requests=state.requests + np.int64(played.requests),
@@ -234,6 +234,12 @@ def run(
                 file.write(msgspec.json.encode(point) + b"\n")
             checkpoint.save(kept, "training", state, {"upwell": __version__})
             yield point
+
+
+def averaged(average: Policy, policy: Policy, before: int) -> Policy:
+    """With one more policy, the later ones counting for more: the n-th n times as much as the first."""
+    weight = max(2.0 / (before + 2.0), AVERAGED)
+    return jax.tree.map(lambda old, new: old + weight * (new - old), average, policy)
 
 
 def mean_gain(steps: game.Steps) -> float:

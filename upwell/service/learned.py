@@ -73,7 +73,7 @@ def record_of(contents: Contents, scale: float, platform_ctr: float, now_ms: int
         content.worth(np, counts[:, COLUMN["valid"]], impressions, platform_ctr),
         np.exp(-np.maximum(age_days, 0.0) / 3.0),
         1.0 / np.sqrt(1.0 + impressions * platform_ctr),
-        content.starting(np.floor(age_days), impressions, since, scale),
+        content.need(np, age_days, impressions, since, scale),
     ], axis=-1)  # fmt: skip
     return np.where(contents.live[:, None], out, 0.0).astype(np.float32)
 
