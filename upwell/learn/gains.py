@@ -46,12 +46,12 @@ class Held(NamedTuple):
 def needed(view: View) -> tuple[Array, Array]:
     """What one more impression, and what one more organic one, furthers of a content's cold start, f32 ``[M]`` each.
 
-    A cold start is 500·scale impressions within three days and then 100·scale organic ones on the fourth: where either
-    lacks all is lost, so that each counts for the whole. Of two hundred users who each push the same content past its
-    bar only a few were needed. An agent is credited with what would be missing without it (difference rewards: Wolpert
-    & Tumer 2002), or all would push on for ever: a content that is well ahead of an even pace gets there without.
+    Half of a cold start is its 500·scale impressions within three days, half its 100·scale organic ones on the fourth.
+    Of two hundred users who each push the same content past its bar only a few were needed. An agent is credited with
+    what would be missing without it (difference rewards: Wolpert & Tumer 2002), or all would push on for ever: a
+    content that is well ahead of an even pace gets there without.
     """
-    needs, young = need(view), view.age_days < 3
+    needs, young = 0.5 * need(view), view.age_days < 3
     return needs * young / (500.0 * view.scale), needs * ~young / (100.0 * view.scale)
 
 
