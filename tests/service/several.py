@@ -18,12 +18,15 @@ from upwell.state import Batch, open_store
 
 
 class Several:
-    """``worker`` folds and ticks only when it is told to; servers hear and report only when they are told to."""
+    """``worker`` folds and ticks only when it is told to; servers hear and report only when they are told to.
+
+    The agents go by the rules: what is held to account here is the books, whoever decides.
+    """
 
     def __init__(self, folder: Path, **given) -> None:
         self.settings = Settings(
             data=folder, workers=2, tick_s=1e6, flush_s=1e6, holdout=0.0, daily_impressions=30_000.0,
-            live_contents=300.0, **given,
+            live_contents=300.0, policy="", **given,
         )  # fmt: skip
         self.now = NOW
         self.users = (f"u{n}" for n in itertools.count())
