@@ -90,7 +90,6 @@ class Learner(NamedTuple):
     optimiser: dict[str, Any]
     memories: dict[str, Memory]
     written: Array  # i32, steps ever remembered, of each role alike
-    updates: Array  # i32
 
 
 def optimisers(rates: Rates) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
@@ -115,7 +114,7 @@ def first_learner(seed: int, rates: Rates) -> Learner:
         policy, log_std, critics, jax.tree.map(jnp.copy, critics),
         {role: Moments(zero, zero + 1.0, zero) for role in ROLES},
         {role: (actor.init((getattr(policy, role), log_std[role])), critic.init(critics[role])) for role in ROLES},
-        {role: empty(role, rates.memory) for role in ROLES}, jnp.int32(0), jnp.int32(0),
+        {role: empty(role, rates.memory) for role in ROLES}, jnp.int32(0),
     )  # fmt: skip
 
 
@@ -194,7 +193,6 @@ def update(learner: Learner, played: Played, rates: Rates, key: Array) -> tuple[
         optimiser={role: after[role][4] for role in ROLES},
         memories=memories,
         written=written,
-        updates=learner.updates + 1,
     ), jax.tree.map(lambda x: x.mean(), report)
 
 
