@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.arms.registry import ARMS
@@ -255,7 +255,6 @@ def test_the_throttle_shrinks_grants_but_never_the_chance():
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), min_size=1, max_size=40), st.floats(0.01, 0.5))
-@settings(deadline=None)
 def test_the_window_holds_whatever_comes_in_whatever_order(batches, cap):
     shown = heated = 0
     for requests, wanted in batches:
@@ -270,7 +269,6 @@ def test_the_window_holds_whatever_comes_in_whatever_order(batches, cap):
     st.one_of(st.just(0.0), st.floats(0.001, 1)),
     st.floats(0.01, 0.5),
 )
-@settings(deadline=None)
 def test_chances_of_all_picks_add_up_to_one_at_each_explored_place(logits, probability, floor):
     """Each candidate in turn is made to win the draw: the propensities of all that could happen sum to 1."""
     many = len(logits)

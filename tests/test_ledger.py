@@ -66,7 +66,7 @@ class Books(RuleBasedStateMachine):
 
 
 TestBooks = Books.TestCase
-TestBooks.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestBooks.settings = settings(max_examples=100, stateful_step_count=30)
 
 
 def test_the_first_in_order_is_served_first_and_the_pool_binds():

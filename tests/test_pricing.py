@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.regulator import ledger, pricing, tick
@@ -129,7 +129,6 @@ numbers = st.floats(0, 4, width=32)
     st.integers(0, 8_000),
     st.floats(0, 0.25, width=32),
 )
-@settings(deadline=None)
 def test_no_tick_overspends_or_bills_above_the_bid(rows, pool, share):
     asked, score, bid, owed, rest = (list(column) for column in zip(*rows, strict=True))
     quality = [r / 4 for r in rest]

@@ -66,7 +66,7 @@ def test_what_is_asked_for():
 
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30), st.floats(0.1, 10))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_boost_stays_within_its_bounds_and_backends_agree(errors, most):
     gains, ours, theirs = Gains(20.0, 10.0, 1.0), tasks.rested(np, 1), tasks.rested(jnp, 1)
     for error in errors:

@@ -71,7 +71,7 @@ MANGLED = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=MANGLED, size=st.sampled_from([60, 200, 1 << 20]))
 def test_no_row_is_lost_however_a_file_is_mangled(tmp_path_factory, monkeypatch, lines, size):
     folder = tmp_path_factory.mktemp("mangled")

@@ -174,7 +174,7 @@ class Leases(RuleBasedStateMachine):
         return sum(server.shown[content] for name, server in self.every.items() if name not in known)
 
 
-Leases.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+Leases.TestCase.settings = settings(max_examples=200, stateful_step_count=50)
 TestLeases = Leases.TestCase
 
 

@@ -29,7 +29,7 @@ from upwell.service.live import Live
 from upwell.service.records import COUNTS, USER, key_of
 from upwell.service.tables import NOBODY
 
-quick = hypothesis_settings(deadline=None, max_examples=60)
+quick = hypothesis_settings(max_examples=60)
 
 
 def day(seed: int, batches: int = 25) -> tuple[Live, list]:

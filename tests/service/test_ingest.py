@@ -15,7 +15,7 @@ from upwell.service import ingest, wire
 from upwell.service.ingest import Rejected
 from upwell.service.live import Live
 
-quick = hypothesis_settings(deadline=None, max_examples=150)
+quick = hypothesis_settings(max_examples=150)
 
 
 def one_slate(**given) -> tuple[Live, wire.Logged]:

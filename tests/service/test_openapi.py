@@ -112,7 +112,7 @@ def cases_of(document: dict, method: str, path: str):
 
 def examples(count: int):
     return settings(
-        max_examples=max(round(count * CASES), 5), deadline=None, database=None, derandomize=True,
+        max_examples=max(round(count * CASES), 5), database=None, derandomize=True,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ from upwell.service import fold, records
 from upwell.service.live import Live
 from upwell.service.records import RING, USER, key_of
 
-quick = hypothesis_settings(deadline=None, max_examples=60)
+quick = hypothesis_settings(max_examples=60)
 
 
 # ---- the ring

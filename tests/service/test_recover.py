@@ -21,7 +21,7 @@ from upwell.model import Interaction
 from upwell.service import apply, wire
 from upwell.service.records import COUNTS
 
-quick = hypothesis_settings(deadline=None, max_examples=25)
+quick = hypothesis_settings(max_examples=25)
 
 
 @pytest.mark.parametrize("seed", [4, 5])

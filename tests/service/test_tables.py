@@ -14,7 +14,7 @@ from upwell.service import records
 from upwell.service.records import COUNTS, DIMS, key_of
 from upwell.service.tables import NOBODY, Contents, Rows, Users, embedding_of, grown, rows_of
 
-quick = hypothesis_settings(deadline=None, max_examples=100)
+quick = hypothesis_settings(max_examples=100)
 SALT = 7_001
 
 
@@ -60,7 +60,7 @@ class Names(RuleBasedStateMachine):
 
 
 TestNames = Names.TestCase
-TestNames.settings = hypothesis_settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestNames.settings = hypothesis_settings(max_examples=50, stateful_step_count=40)
 
 
 def test_rows_of_ids_not_known_are_nobodys():

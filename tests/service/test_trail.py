@@ -244,7 +244,7 @@ def life(rng: np.random.Generator, store, gap_ms: int, count: int) -> list[Entry
     return log
 
 
-@hypothesis_settings(deadline=None, max_examples=60)
+@hypothesis_settings(max_examples=60)
 @given(st.integers(0, 10_000), st.sampled_from([500, 8_000, 60_000]), st.data())
 def test_any_order_of_arrival_within_the_bound_gives_the_same_records(seed, gap_ms, data):
     """Each entry is up to ``KEPT_MS`` late; the worker is killed now and then."""

@@ -115,9 +115,7 @@ class Books(RuleBasedStateMachine):
 
 def check(fresh, examples):
     machine = type("Books", (Books,), {"fresh": staticmethod(fresh)})
-    ample = settings(
-        max_examples=examples, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    ample = settings(max_examples=examples, stateful_step_count=20, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(machine, settings=ample)
 
 

@@ -132,6 +132,12 @@ def among(xp: Namespace, x: Array, values: Array) -> Array:
     return out
 
 
+def before_equals(xp: Namespace, keys: Array) -> Array:
+    """How many of the same key stand before each, whole numbers ``[N]`` for ``[N]``."""
+    order = xp.argsort(keys, stable=True)
+    return xp.argsort(order) - xp.searchsorted(keys[order], keys)
+
+
 def scatter(xp: Namespace, size: int, index: Array, values: Array) -> Array:
     """Zeros ``[size]`` with ``values`` put at distinct places ``index``."""
     out = xp.zeros((size,), dtype=values.dtype)

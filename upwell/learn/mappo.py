@@ -169,7 +169,7 @@ def update(learner: Learner, played: Played, rates: Rates, key: Array) -> tuple[
         memory, (actor_memory, critic_memory) = memories[role], learner.optimiser[role]
         recent = draw(memory, filled, rates.kept, keys[0])
         old = learner.moments[role]
-        moments = old.after(aims(actor, learner.targets[role], old, recent, rates, keys[0]))
+        moments = old.after(aims(actor, learner.targets[role], old, recent, rates, jax.random.fold_in(keys[0], 1)))
         critic, target = (rescaled(of[role], old, moments) for of in (learner.critics, learner.targets))
         taught = critic, target, critic_memory
         (critic, target, critic_memory), error = teach(taught, actor, moments, memory, filled, rates, keys[1])

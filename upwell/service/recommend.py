@@ -20,7 +20,7 @@ from upwell.agents import content, user
 from upwell.agents.dials import Dials
 from upwell.agents.parts import Parts, total
 from upwell.agents.user import UserDials
-from upwell.agents.xp import BLOCKED, MILLI, hash_uniform, quantise, take
+from upwell.agents.xp import BLOCKED, MILLI, before_equals, hash_uniform, quantise, take
 from upwell.model import Request
 from upwell.regulator import explain, guards, policy, slate
 from upwell.service import fold, learned
@@ -326,11 +326,4 @@ def turn(held: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
     """
     if held.shape[0] == 1:
         return np.zeros(held.shape, np.int64)
-    flat = held.ravel()
-    order = np.argsort(flat, kind="stable")
-    ranked = flat[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-    rank = np.arange(len(flat)) - np.repeat(starts, np.diff(np.r_[starts, len(flat)]))
-    out = np.empty(len(flat), np.int64)
-    out[order] = rank
-    return out.reshape(held.shape)
+    return before_equals(np, held.ravel()).reshape(held.shape)

@@ -6,7 +6,7 @@ from functools import partial
 
 import jax.numpy as jnp
 
-from upwell.agents.xp import BLOCKED, hash_uniform, quantise
+from upwell.agents.xp import BLOCKED, before_equals, hash_uniform, quantise
 from upwell.regulator import guards, slate, tick
 from upwell.regulator.match import held_by
 from upwell.world.arm import Arm, Batch, View, pool_today
@@ -48,16 +48,27 @@ def match_grants(config: WorldConfig, arm: Arm, state: WorldState, view: View, b
     turn = hash_uniform(jnp, state.seed, WHICH_GRANTS, view.tick_key, jnp.arange(sizes.contents))
     owed = chances_owed(config, state, view)
     ids, held = held_by(jnp, outstanding, owed, turn, partial(arm.match, view), many, sizes.grants)
-    holders = jnp.zeros(sizes.contents, jnp.int32).at[ids].add(held.astype(jnp.int32))
-    # Whole shares; the remainder goes to the first segment that holds the grant.
-    share = outstanding[ids] // jnp.maximum(holders[ids], 1)
-    segment = jnp.broadcast_to(jnp.arange(ids.shape[0])[:, None], ids.shape)
-    first = jnp.full(sizes.contents, ids.shape[0]).at[ids].min(jnp.where(held, segment, ids.shape[0]))
-    share = share + jnp.where(first[ids] == segment, outstanding[ids] % jnp.maximum(holders[ids], 1), 0)
+    share = shares(outstanding, ids, held, view.tick_key)
     logits = arm.heat(view, batch, ids)
     usable = held[:, None, :] & jnp.isfinite(logits) & ~seen(state.users, batch.place, ids)
     scores = jnp.where(usable, quantise(jnp, jnp.nan_to_num(logits, neginf=0.0)), BLOCKED)
-    return slate.Grants(ids, scores, jnp.where(held, share, 0))
+    return slate.Grants(ids, scores, share)
+
+
+def shares(outstanding: Array, ids: Array, held: Array, turn: Array) -> Array:
+    """What is left of each grant ``[M]``, split between the segments that hold it ``[S, G]``, i32 ``[S, G]``.
+
+    Segments are served at the same moment: together they must show no more than is left. Whole shares, and of the
+    remainder one more each, another segment first at each ``turn``: all of it with one, and a grant of fewer
+    impressions than segments would reach the users of that one alone.
+    """
+    segments = ids.shape[0]
+    first = (turn % segments).astype(jnp.int32)
+    in_turn = jnp.roll(jnp.where(held, ids, -1), -first, 0)
+    place = jnp.roll(before_equals(jnp, in_turn.reshape(-1)).reshape(ids.shape), first, 0)
+    holders = jnp.maximum(jnp.zeros(outstanding.shape, jnp.int32).at[ids].add(held.astype(jnp.int32))[ids], 1)
+    left = outstanding[ids]
+    return jnp.where(held, left // holders + (place < left % holders), 0)
 
 
 def seen(users: Users, index: Array, ids: Array) -> Array:
