@@ -101,13 +101,16 @@ def test_quality_starts_at_a_half_and_bought_clicks_lower_it():
 
 def test_system_score_is_one_half_when_all_ask_alike():
     same = f(3, 3, 3)
-    score = system.score(np, same, same, same, np.ones(3, bool), (0.4, 0.3, 0.3))
+    score, parts = system.score(np, same, same, same, np.ones(3, bool), (0.4, 0.3, 0.3))
     assert score.tolist() == pytest.approx([0.5] * 3)
+    assert {name: part.tolist() for name, part in parts.items()} == {
+        "match": pytest.approx([0.2] * 3), "bid": pytest.approx([0.15] * 3), "retention": pytest.approx([0.15] * 3),
+    }  # fmt: skip
 
 
 def test_system_score_does_not_let_the_scale_of_bids_win():
     match, bid, boost = f(0, 1), f(1000, 0), f(0, 0)
-    score = system.score(np, match, bid, boost, np.ones(2, bool), (0.5, 0.3, 0.2))
+    score, _ = system.score(np, match, bid, boost, np.ones(2, bool), (0.5, 0.3, 0.2))
     assert score[1] > score[0]
 
 

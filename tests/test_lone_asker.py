@@ -15,7 +15,7 @@ FIRST, NOBODY, ALL = ([True, False, False], [False] * 3, [True] * 3)
 
 def score(xp, match, bid, asks) -> np.ndarray:
     boost = xp.zeros(3, xp.float32)
-    return np.asarray(system.score(xp, xp.asarray(match), xp.asarray(bid), boost, xp.asarray(asks), WEIGHTS))
+    return np.asarray(system.score(xp, xp.asarray(match), xp.asarray(bid), boost, xp.asarray(asks), WEIGHTS)[0])
 
 
 @pytest.mark.parametrize("xp", [np, jnp])

@@ -92,6 +92,15 @@ def put_call(kind: str, record: Content | User) -> Wire:
     return Wire("PUT", f"/v1/{kind}/{quote(record.id, safe='')}", msgspec.json.encode(record))
 
 
+def explain_call(decision_id: str, content_id: str | None) -> Wire:
+    lacking = f"?content={quote(content_id, safe='')}" if content_id is not None else ""
+    return Wire("GET", f"/v1/decisions/{quote(decision_id, safe='')}{lacking}")
+
+
+def content_call(content_id: str) -> Wire:
+    return Wire("GET", f"/v1/contents/{quote(content_id, safe='')}")
+
+
 def read(answer: httpx.Response, kind: type[T]) -> T:
     """The body as a record. Raises UpwellRefused."""
     if answer.is_success:
@@ -167,6 +176,14 @@ class Client:
         """Tell how old an account is."""
         self._call(put_call("users", user), dict[str, Any])
 
+    def explain(self, decision_id: str, content_id: str | None = None) -> dict[str, Any]:
+        """Why a decision came out as it did; and what ``content_id``, which was not shown, lacked."""
+        return self._call(explain_call(decision_id, content_id), dict[str, Any])
+
+    def content(self, content_id: str) -> dict[str, Any]:
+        """A content's state and its story."""
+        return self._call(content_call(content_id), dict[str, Any])
+
     def _call(self, call: Wire, kind: type[T]) -> T:
         for tries in range(TRIES):
             last = tries == TRIES - 1
@@ -220,6 +237,14 @@ class AsyncClient:
     async def put_user(self, user: User) -> None:
         """See ``Client.put_user``."""
         await self._call(put_call("users", user), dict[str, Any])
+
+    async def explain(self, decision_id: str, content_id: str | None = None) -> dict[str, Any]:
+        """See ``Client.explain``."""
+        return await self._call(explain_call(decision_id, content_id), dict[str, Any])
+
+    async def content(self, content_id: str) -> dict[str, Any]:
+        """See ``Client.content``."""
+        return await self._call(content_call(content_id), dict[str, Any])
 
     async def _call(self, call: Wire, kind: type[T]) -> T:
         for tries in range(TRIES):

@@ -11,7 +11,7 @@ from service_samples import (
 from slate_samples import regulated
 
 from upwell.regulator import slate
-from upwell.regulator.explain import REASONS
+from upwell.regulator.words import REASONS
 from upwell.service import wire
 
 KIND_OF_ROOM = (slate.ORGANIC, slate.EXPLORED, slate.HEATED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from upwell.agents.parts import Parts, total
 from upwell.agents.xp import Array, Namespace, sigmoid
 
 
@@ -32,16 +33,17 @@ def normalise(xp: Namespace, values: Array, among: Array) -> Array:
 
 def score(
     xp: Namespace, match: Array, bid: Array, retention_boost: Array, asks: Array, weights: tuple[Array, Array, Array]
-) -> Array:
-    """Rule score of each request, f32 ``[M]`` in [0, 1]: match·w_user + bid·w_revenue + retention_boost·w_long.
+) -> tuple[Array, Parts]:
+    """Rule score of each request, f32 ``[M]`` in [0, 1], and what it is made of, in named parts that add up to it.
 
-    Who asks alone is compared with all contents: among one, everybody is average, and nothing would be approved.
+    match·w_user + bid·w_revenue + retention_boost·w_long. Who asks alone is compared with all contents: among one,
+    everybody is average, and nothing would be approved.
     """
     user, revenue, long_term = weights
-    total = user + revenue + long_term
-    among = asks | (asks.sum() <= 1)
-    return (
-        normalise(xp, match, among) * user
-        + normalise(xp, bid, among) * revenue
-        + normalise(xp, retention_boost, among) * long_term
-    ) / total
+    whole, among = user + revenue + long_term, asks | (asks.sum() <= 1)
+    parts = {
+        "match": normalise(xp, match, among) * user,
+        "bid": normalise(xp, bid, among) * revenue,
+        "retention": normalise(xp, retention_boost, among) * long_term,
+    }
+    return total(parts) / whole, {name: part / whole for name, part in parts.items()}

@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from upwell.cli import bench, demo, doctor, experiment, init, logs, serve, train, world
+from upwell.cli import bench, demo, doctor, experiment, explain, init, logs, serve, train, world
 from upwell.errors import UpwellError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ train.register(app)
 logs.register(app)
 doctor.register(app)
 serve.register(app)
+explain.register(app)
 app.add_typer(bench.app, name="bench")
 
 

@@ -15,17 +15,7 @@ import numpy.typing as npt
 from upwell.agents.parts import Parts
 from upwell.agents.xp import MILLI, Array, Namespace, quantise, side_by_side, take
 from upwell.regulator.slate import EXPLORED, HEATED, ORGANIC, Question, Slate, explored_places, heated_places
-
-REASONS: dict[str, str] = {
-    "ranker": "The ranker put it here.",
-    "explored": "The user's agent tried something new here.",
-    "heated:chance": "New content gets its heating chance.",
-    "heated:grant": "The content's grant pays for this place.",
-    "kept_from_new_user": "The user is new: nothing was tried out here, and the ranker's order stands.",
-    "holdout": "The user is in the holdout: the ranker's order stands.",
-    "cap_reached": "The hour's cap on heated impressions was reached: the ranker's order stands.",
-}
-"""Reason codes and what they mean."""
+from upwell.regulator.words import REASONS
 
 CODES = tuple(REASONS)
 BIT = {code: 1 << i for i, code in enumerate(CODES)}

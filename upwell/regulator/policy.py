@@ -51,12 +51,12 @@ def requests(
     ctr = known.clicks / xp.maximum(known.impressions, 1.0)
     asked = content.ask(xp, known.impressions, ctr, quality, known.coins, scale, first_ask, u, dials.content)
     hopeless = content.hopeless(known.impressions, promise, platform_ctr, dials.content)
-    grown = (known.age_days >= 3) & (known.impressions > 3_000.0 * scale)
+    grown = outgrown(known.age_days, known.impressions, scale)
     asks = asked.asks & ~hopeless & ~grown
     # Retention of creators: contents not yet tried, of creators not yet big, count most.
     boost = -xp.log1p(known.heated / scale) - 0.2 * xp.log(known.followers) - 0.1 * known.age_days
     own = dials.system
-    score = system.score(
+    score, parts = system.score(
         xp, best_match + promise, asked.bid, boost, asks,
         (weights[0] * own.user, weights[1] * own.revenue, weights[2] * own.long_term),
     )  # fmt: skip
@@ -66,7 +66,14 @@ def requests(
         give_up=hopeless | grown,
         bid=asked.bid / content.REFERENCE_BID,
         discount=xp.zeros_like(score) + dials.content.discount,
+        wanted=xp.where(asks, asked.impressions, 0),
+        parts=parts,
     )
+
+
+def outgrown(age_days: Array, impressions: Array, scale: Array) -> Array:
+    """Contents that were seen enough to need no heating any more, bool ``[M]``."""
+    return (age_days >= 3) & (impressions > 3_000.0 * scale)
 
 
 def heat(

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from upwell.agents.xp import BLOCKED, Array, Namespace, among, gumbel, one_hot, quantise, side_by_side, take, top_k
 
 ORGANIC, EXPLORED, HEATED = 0, 1, 2
+FLOOR = 0.02
+"""Share of uniform in an explored draw, so that no propensity vanishes."""
 
 
 class Slate(NamedTuple):
@@ -170,7 +172,7 @@ def build(
     grants: Grants | None = None,
     slots: Array | None = None,
     exploration: Exploration | None = None,
-    floor: float = 0.02,
+    floor: float = FLOOR,
 ) -> Slate:
     """Slates of a batch of requests that share candidates.
 

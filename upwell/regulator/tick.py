@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from upwell.agents.parts import Parts
 from upwell.agents.xp import Array, Namespace, top_k
 from upwell.regulator import guards, ledger, pricing
 from upwell.regulator.ledger import COIN, Ledger
@@ -34,6 +35,8 @@ class Requests(NamedTuple):
     give_up: Array  # bool, release what is outstanding
     bid: Array | None = None  # f32, most an impression may cost, over the reference price; None: pays what it costs
     discount: Array | None = None  # f32 in [0, 1], share of the largest discount asked for
+    wanted: Array | None = None  # i32, what contents asked for, approved or not
+    parts: Parts | None = None  # of the score: they add up to it
 
 
 def opened(xp: Namespace, contents: int, budget_coins: float) -> RegulatorState:

@@ -112,8 +112,8 @@ async def post_content(http: Request) -> Response:
 
 
 async def get_content(id: str, http: Request) -> Response:
-    """A content's state: what it is, what was counted of it, its posterior, its grants, its lifecycle."""
-    return answer(views.content(node_of(http), checked(id)))
+    """A content's state: what it is, what was counted of it, its posterior, its grants, its story."""
+    return answer(await views.content(node_of(http), checked(id)))
 
 
 async def delete_content(id: str, http: Request) -> Response:
@@ -139,12 +139,12 @@ async def delete_user(id: str, http: Request) -> Response:
     return answer({"erased": await node_of(http).erasure.erase(checked(id))})
 
 
-async def get_decision(id: str, http: Request) -> Response:
-    """A decision and why: each contribution, in numbers and in a sentence."""
+async def get_decision(id: str, http: Request, content: str | None = None) -> Response:
+    """A decision and why: each contribution, in numbers and in a sentence. `content`: what that one lacked."""
     line = await node_of(http).decision(checked(id))
     if line is None:
         raise Refused(404, "not_found", f"no decision '{id}'", "id")
-    return answer(views.decision(line))
+    return answer(await views.decision(node_of(http), line, content))
 
 
 async def get_switch(http: Request) -> Response:

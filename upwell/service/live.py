@@ -127,10 +127,10 @@ class Live(Memory):
             self._line(one, id, places, arm, now_ms, why)
             for one, id, places in zip(asked, ids, wire.places_of(asked, decided, names), strict=True)
         ]
-        for one, line, question in zip(
-            asked, lines, wire.questions_of(asked, decided, names, settings.seed), strict=True
-        ):
-            line.question = question
+        questions = wire.questions_of(asked, decided, names, settings.seed)
+        minds = decided.arrived["mind"].astype(np.float64).round(4).tolist()  # for people: short in the log
+        for one, line, question, mind in zip(asked, lines, questions, minds, strict=True):
+            line.question, line.mind = question, tuple(mind)
             if one.request.shadow:
                 line.instead, line.places = line.places, ranked(one, size)
         if any(one.request.shadow for one in asked):

@@ -20,7 +20,7 @@ from upwell.agents.xp import hash_uniform
 from upwell.regulator import guards, policy, tick
 from upwell.regulator.ledger import COIN, Ledger
 from upwell.regulator.match import held_by
-from upwell.service import learned
+from upwell.service import learned, story
 from upwell.service.learned import Learned
 from upwell.service.recommend import Grants
 from upwell.service.records import COLUMN, DIMS
@@ -48,6 +48,7 @@ class Books:
     of: dict[str, Longs] = field(default_factory=lambda: {name: np.zeros(256, np.int64) for name in BOOKS})
     opened: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(256, bool))
     withdrawn: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(256, bool))  # by the last tick
+    verdict: npt.NDArray[np.int8] = field(default_factory=lambda: np.zeros(256, np.int8))  # ``story.CODES``, the last
     day: int = -1
     granted_today: int = 0
     released_today: int = 0
@@ -59,6 +60,7 @@ class Books:
         if short > 0:
             more = short + len(self.opened)
             self.opened, self.withdrawn = (np.pad(flags, (0, more)) for flags in (self.opened, self.withdrawn))
+            self.verdict = np.pad(self.verdict, (0, more))
             self.of = {name: np.pad(values, (0, more)) for name, values in self.of.items()}
 
     def load(self, row: int, counters: dict[str, int]) -> None:
@@ -71,6 +73,7 @@ class Books:
     def close(self, rows: list[int]) -> None:
         """Accounts of contents that are gone: their rows will be others'."""
         self.opened[rows] = self.withdrawn[rows] = False
+        self.verdict[rows] = story.QUIET
         for values in self.of.values():
             values[rows] = 0
 
@@ -91,6 +94,7 @@ class Ticked:
     rows: Longs  # of the contents that were there
     cheat: npt.NDArray[np.bool_]  # by row
     changes: dict[str, Longs]  # of the books, by row
+    verdict: npt.NDArray[np.int8]  # by row, see ``story.CODES``
 
 
 def pool_of(settings: Settings, daily_impressions: float) -> int:
@@ -218,11 +222,18 @@ def once(
         deltas = {name: int(values[i]) for name, values in changes.items() if values[i] or name in kept}
         batch.add("grant", contents.rows.names[int(rows[i])], deltas)
     batch.add("meta", f"day {now_ms // DAY_MS}", {"granted": int(granted.sum()), "released": int(back.sum())})
+    reserve = price * float(guards.price_factor(np, np.float32(heated_share), settings.cap))
+    verdict = story.verdicts(wanted, owed, cheat, granted, back, reserve, price, known, scale, outstanding)
+    told = story.lines(now_ms, verdict, books.verdict[rows], wanted, granted, back, after.price, price, best_match)
+    for i, line in told:
+        batch.append("grant", contents.rows.names[int(rows[i])], line)
     withdrawn = np.zeros(len(contents.live), bool)
     withdrawn[rows] = ends & (after.outstanding > 0)
     full = np.zeros(len(contents.live), np.int64)
     full[rows] = np.where(withdrawn[rows], 0, after.outstanding)
     by_row = {name: scattered(values, rows, len(full)) for name, values in changes.items()}
+    # Who keeps still keeps their verdict: asking again after that is nothing new.
+    verdict = np.where(verdict == story.QUIET, books.verdict[rows], verdict)
     turn = hash_uniform(np, settings.seed, TURN, number, contents.key)
 
     def fit(active: Any) -> Any:
@@ -234,7 +245,7 @@ def once(
     cheats[rows] = cheat
     given = np.where(there, held, NOBODY).astype(np.int32)
     grants = Grants(given, None if heat is None else heat[given])
-    return Ticked(batch, grants, centres, full, withdrawn, rows, cheats, by_row)
+    return Ticked(batch, grants, centres, full, withdrawn, rows, cheats, by_row, scattered(verdict, rows, len(full)))
 
 
 def scattered(values: Any, rows: Longs, size: int) -> Any:
@@ -250,6 +261,7 @@ def applied(books: Books, ticked: Ticked) -> None:
         books.of[name][: len(values)] += values
     books.opened[ticked.rows] = True
     books.withdrawn[: len(ticked.withdrawn)] = ticked.withdrawn
+    books.verdict[: len(ticked.verdict)] = ticked.verdict
     books.granted_today += int(ticked.changes["granted"].sum())
     books.released_today += int(ticked.changes["released"].sum())
 
@@ -284,6 +296,8 @@ def new_day(settings: Settings, contents: Contents, books: Books, now_ms: int) -
     batch = Batch()
     for row in rows[earning].tolist():
         batch.add("grant", contents.rows.names[row], {"budget_units": round(EARNED_COINS * COIN)})
+    for row in rows[books.opened[rows]].tolist():
+        batch.append("grant", contents.rows.names[row], story.day(now_ms, contents.counts[row].tolist()))
     batch.add("meta", f"day {number}", {"carried": carried})
     # A day begins once, however often its server is started anew.
     batch.put("meta", "day", str(number).encode())

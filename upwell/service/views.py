@@ -9,24 +9,26 @@ import msgspec
 import numpy as np
 
 from upwell.agents import content as agent
-from upwell.regulator import slate
-from upwell.regulator.explain import REASONS
+from upwell.regulator import slate, words
 from upwell.regulator.ledger import COIN
-from upwell.service import fold, wire
+from upwell.service import fold, story, why, wire
 from upwell.service.errors import Refused
 from upwell.service.node import Node
 from upwell.service.records import COUNTS
 
 MIND = ("exploitation", "curiosity", "fatigue", "satisfaction")
+STORY = 1_000
+"""Lines of a content's story that are read."""
 KINDS = {slate.ORGANIC: "organic", slate.EXPLORED: "explored", slate.HEATED: "heated"}
 
 
-def content(node: Node, id: str) -> dict[str, Any]:
-    """A content's state. Raises Refused 404."""
+async def content(node: Node, id: str) -> dict[str, Any]:
+    """A content's state and its story, oldest first. Raises Refused 404."""
     contents, books = node.live.contents, node.regulator.books
     row = contents.rows.at.get(id)
     if row is None:
         raise Refused(404, "not_found", f"no content '{id}'", "id")
+    lines = await asyncio.to_thread(node.store.tail, "grant", id, STORY)
     counts = dict(zip(COUNTS, contents.counts[row].tolist(), strict=True))
     ctr = node.live.platform_ctr
     books.fit(row + 1)
@@ -47,6 +49,7 @@ def content(node: Node, id: str) -> dict[str, Any]:
         "budget_coins": int(books.of["budget_units"][row]) / COIN if books.opened[row] else node.settings.budget,
         "trust": {"proven_cheat": bool(contents.cheat[row])},
         "age_days": (node.clock() - int(contents.published_ms[row])) / 86_400_000,
+        "story": [story.told(line) for line in lines],
     }
 
 
@@ -72,9 +75,11 @@ async def user(node: Node, id: str) -> dict[str, Any]:
     }
 
 
-def decision(line: wire.Logged) -> dict[str, Any]:
-    """A decision, each place with its contributions and a sentence."""
-    return {
+async def decision(node: Node, line: wire.Logged, content: str | None) -> dict[str, Any]:
+    """A decision: each place with its contributions and in words; of ``content``, what it lacked to be shown."""
+    shown = [place.id for place in [*line.places, *line.instead] if place.kind == slate.HEATED]
+    stories = await asyncio.to_thread(lambda: {id: node.store.tail("grant", id, STORY) for id in shown})
+    out = {
         "decision_id": line.decision_id,
         "user_id": line.user_id,
         "ts": line.ts,
@@ -85,15 +90,18 @@ def decision(line: wire.Logged) -> dict[str, Any]:
         "degraded": line.why is not None,
         "why": line.why,
         "shadow": bool(line.instead),
-        "items": [shown(place, k) for k, place in enumerate(line.places)],
-        "instead": [shown(place, k) for k, place in enumerate(line.instead)],
+        "mind": dict(zip(MIND, line.mind, strict=True)) if line.mind else None,
+        "explore_probability": line.question.probability if line.question is not None else 0.0,
+        "items": [item(place, k, stories, line.ts) for k, place in enumerate(line.places)],
+        "instead": [item(place, k, stories, line.ts) for k, place in enumerate(line.instead)],
     }
+    return out if content is None else out | {"content": content, "ways": why.ways(line, content)}
 
 
-def shown(place: wire.Place, position: int) -> dict[str, Any]:
-    largest = sorted(place.contributions.items(), key=lambda part: -abs(part[1]))[:3]
-    because = ", ".join(f"{name} {value:+.2f}" for name, value in largest if value)
-    sentence = " ".join(REASONS[reason] for reason in place.reasons)
+def item(place: wire.Place, position: int, stories: dict[str, list[bytes]], ts: int) -> dict[str, Any]:
+    """A place; of a heated one also the grant that paid for it."""
+    about = words.groups(place.contributions)
+    says = words.of_place(place.reasons, about)
     return {
         "id": place.id,
         "position": position,
@@ -103,5 +111,8 @@ def shown(place: wire.Place, position: int) -> dict[str, Any]:
         "reasons": place.reasons,
         "logit": place.logit,
         "contributions": place.contributions,
-        "sentence": f"{sentence} ({because})" if because else sentence,
+        "groups": about,
+        "grant": story.paying(stories.get(place.id, ()), ts),
+        "sentence": says.en,
+        "sentence_zh": says.zh,
     }

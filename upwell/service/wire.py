@@ -65,6 +65,7 @@ class Logged(msgspec.Struct, omit_defaults=True):
     why: str | None = None  # the service was degraded: the reason's code
     request_id: str | None = None
     instead: list[Place] = []
+    mind: tuple[float, ...] = ()  # the user's, as they came
     question: Question | None = None
 
 
