@@ -28,6 +28,10 @@ def test_every_reason_is_said_in_both_languages():
         assert said.zh.endswith("。")
 
 
+def test_the_rankers_own_order_is_called_so():
+    assert words.of_place(("ranker",), {"ranker": 1.5, "rounding": 1 / 1024}).en.startswith("The ranker's order put")
+
+
 def test_what_moved_a_place_by_hand():
     parts = {"ranker": 1.5, "taste": 0.25, "worth": 0.75, "starting": -0.5, "idle": 0.01, "rounding": 2 / 1024}
     about = words.groups(parts)
@@ -37,7 +41,10 @@ def test_what_moved_a_place_by_hand():
     }  # fmt: skip
     said = words.of_place(("ranker",), about)
     assert said.en == (
-        "The ranker's order put it here. What helped most: the ranker rates it high and people watch it more than "
-        "most. Against it: new content is held back for this user."
+        "The ranker's order, corrected for this user, put it here. What helped most: the ranker rates it high, and "
+        "people watch it more than most. Against it: new content is held back for this user."
     )
-    assert said.zh == "按排序结果排在这里。主要原因:排序模型评分高、观看表现好于平均。不利因素:对该用户减少新内容。"
+    assert (
+        said.zh
+        == "按针对该用户修正后的排序排在这里。主要原因:排序模型评分高、观看表现好于平均。不利因素:对该用户减少新内容。"
+    )

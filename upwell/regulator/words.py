@@ -37,6 +37,8 @@ REASONS: dict[str, Said] = {
 }
 """What each reason code says (``regulator.explain.REASONS``)."""
 
+CORRECTED = Said("The ranker's order, corrected for this user, put it here.", "按针对该用户修正后的排序排在这里。")
+
 FOR: dict[str, Said] = {
     "ranker": Said("the ranker rates it high", "排序模型评分高"),
     "fit": Said("it fits what the user likes", "符合用户兴趣"),
@@ -69,16 +71,17 @@ def groups(contributions: Mapping[str, float]) -> dict[str, float]:
 
 def of_place(reasons: tuple[str, ...], by_group: Mapping[str, float]) -> Said:
     """Why a place holds what it holds."""
-    told = [REASONS[code] for code in reasons]
     large = sorted(
         ((name, value) for name, value in by_group.items() if name in FOR and abs(value) >= LEAST),
         key=lambda one: -abs(one[1]),
     )
+    corrects = any(name != "ranker" for name, _ in large)
+    told = [CORRECTED if code == "ranker" and corrects else REASONS[code] for code in reasons]
     helped = [FOR[name] for name, value in large if value > 0][:MOST_SAID]
     spoke_against = [AGAINST[name] for name, value in large if value < 0][:1]
     en, zh = " ".join(one.en for one in told), "".join(one.zh for one in told)
     if helped:
-        en += f" What helped most: {' and '.join(one.en for one in helped)}."
+        en += f" What helped most: {', and '.join(one.en for one in helped)}."
         zh += f"主要原因:{'、'.join(one.zh for one in helped)}。"
     if spoke_against:
         en += f" Against it: {spoke_against[0].en}."
