@@ -236,7 +236,8 @@ def explored(batch: Batch, throttle: npt.NDArray[np.float32], dials: UserDials) 
         )[:, None, :].astype(np.float32)  # fmt: skip
         new = (contents.published_ms[known] > batch.now_ms - fold.NEW_MS) & (some > NOBODY)
         own = UserDials(*(dial[who, None] if np.ndim(dial) else dial for dial in dials))
-        idle = learned.idle(contents, known, batch.engaged[who])[:, None, :]
+        # The rules look at no tags.
+        idle = None if dials is RULES.user else learned.idle(contents, known, batch.engaged[who])[:, None, :]
         parts = user.explore_parts(
             np, similar, hope, new[:, None, :], batch.arrived["mind"][who][:, None, :], own, idle
         )
