@@ -93,3 +93,31 @@ def test_a_worker_that_cannot_look_where_the_store_is_passes_nothing_over(tmp_pa
         assert int(records.read_user(body)["requests"]) == 2
 
     asyncio.run(run())
+
+
+def test_a_worker_forgets_users_beyond_what_memory_holds_and_knows_them_again(tmp_path):
+    async def run():
+        all_of = Several(tmp_path, users_in_memory=1_000)
+        all_of.contents("a")
+        node = await all_of.server()
+        names = [f"many{n}" for n in range(1_200)]
+
+        async def show(to: list[str]) -> None:
+            for name in to:
+                await node.recommend(Request(user_id=name, candidates=(Candidate(id="a", score=1.0),), size=1))
+
+        await show(names)
+        all_of.fold()
+        worker = all_of.worker
+        assert len(worker.live.users.rows) == 1_200
+        worker._next_tick_s = 0.0
+        worker.step()
+        assert len(worker.live.users.rows) == 900
+        assert names[0] not in worker.live.users.rows.at
+        assert names[0] not in worker.live.trails._of
+        await show(names[:50])
+        all_of.fold()
+        told = all_of.store.get("user", names[:51])
+        assert [int(records.read_user(body)["requests"]) for body in told] == [2] * 50 + [1]
+
+    asyncio.run(run())

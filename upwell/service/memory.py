@@ -256,6 +256,18 @@ class Memory:
         for key in [key for key in self.outcomes if organic_of(key, user_id)]:
             del self.outcomes[key]
 
+    def shrink(self) -> bool:
+        """Forget users beyond what memory is to hold, who were not here for longest; whether there were any."""
+        most = self.settings.users_in_memory
+        over = len(self.users.rows) - most
+        if over <= 0:
+            return False
+        for name in self.users.oldest(over + most // 10):
+            self.users.forget(name)
+            if self.trails is not None:
+                self.trails.forget(name)
+        return True
+
     def add_content(self, content: Content, counted: dict[str, int] | None = None) -> int:
         """A content as it is now, with what the store has counted of it; None leaves the counts as they are."""
         row = self.contents.put(content)

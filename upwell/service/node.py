@@ -257,11 +257,8 @@ class Node:
         else:
             await asyncio.to_thread(self.store.sweep)
             await self.shelf.bury()
-        over = len(self.live.users.rows) - self.settings.users_in_memory
-        if over > 0:
+        if self.live.shrink():
             self.recall.everyone = False
-            for name in self.live.users.oldest(over + self.settings.users_in_memory // 10):
-                self.live.users.forget(name)
 
     # ---- the slow tick
 

@@ -129,6 +129,7 @@ class Worker:
             self._next_tick_s = time.monotonic() + self.settings.tick_s
             if self.live.trails is not None:
                 self.live.trails.sweep(self.clock())
+            self.live.shrink()
             self.tick()
 
     def _erase(self, user: str, at_ms: int, done: str | None) -> None:
