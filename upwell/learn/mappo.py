@@ -35,7 +35,7 @@ class Rates(NamedTuple):
     """How to learn; the same for every role."""
 
     learning: float = 3e-3  # of the policy, at first
-    halved: float = 15.0  # updates after which that is half, a third after twice as many: what all do changes what pays
+    halved: float = 4.0  # episodes after which that is half, a third after twice as many: what all do changes what pays
     critic: float = 3e-3
     discount: float = 0.97  # a step of six hours: a day counts for 88%
     follow: float = 0.01  # share by which the target critic moves towards the learned one, an update of it
