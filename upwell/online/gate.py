@@ -8,7 +8,7 @@ wants to push a version through must be many.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,10 @@ class Steps(NamedTuple):
     noise: Floats  # [N, d], standard normal: what the action was off the mean, over ``std``
     gain: Floats
 
+    def at(self, which: npt.NDArray[Any]) -> Steps:
+        """Those of the steps, by place or by mask."""
+        return Steps(self.user[which], self.seen[which], self.action[which], self.noise[which], self.gain[which])
+
 
 class Passed(NamedTuple):
     """What the gate found: of the new version over the current one, a step."""
@@ -58,7 +62,7 @@ def gate(steps: Steps, std: float, current: Network, new: Network, confidence: f
     if number.max(initial=0) < 19:
         raise BadRequest(f"the gate needs steps of twenty users at least, and has {number.max(initial=-1) + 1}")
     half = number % 2
-    models = [fitted(Steps(*(of[half != side] for of in steps))) for side in (0, 1)]
+    models = [fitted(steps.at(half != side)) for side in (0, 1)]
     terms, effective = list[Floats](), 0.0
     for network in (new, current):
         mean = np.asarray(forward(np, network, steps.seen), np.float64)
@@ -83,8 +87,9 @@ def fair(steps: Steps) -> Steps:
     order = np.argsort(users, kind="stable")
     first = np.searchsorted(users[order], users[order])
     kept = np.sort(latest[order[np.arange(len(users)) - first < OF_USER]])
-    low, high = np.quantile(steps.gain[kept], [EXTREME, 1.0 - EXTREME]) if len(kept) else (0.0, 0.0)
-    return Steps(*(of[kept] for of in steps[:-1]), np.clip(steps.gain[kept], low, high))
+    steps = steps.at(kept)
+    low, high = np.quantile(steps.gain, [EXTREME, 1.0 - EXTREME]) if len(kept) else (0.0, 0.0)
+    return steps._replace(gain=np.clip(steps.gain, low, high))
 
 
 def facts(seen: Floats, action: Floats, squared: Floats) -> Floats:
@@ -98,4 +103,4 @@ def fitted(steps: Steps) -> Floats:
     x = facts(steps.seen, steps.action, steps.action**2)
     shrink = RIDGE * np.eye(x.shape[1])
     shrink[0, 0] = 0.0
-    return np.linalg.solve(x.T @ x + shrink, x.T @ steps.gain)
+    return np.linalg.solve(x.T @ x + shrink, x.T @ steps.gain).astype(np.float64)
