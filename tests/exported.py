@@ -49,9 +49,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return Exported(folder, json.loads(said.read_bytes()))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def prediction_server(exported: Exported):
-    """A gRPC server that answers PredictionService by running the SavedModels with TensorFlow."""
+    """A gRPC server that answers PredictionService by running the SavedModels with TensorFlow. Killed? Start it."""
     server = PredictionServer(exported.folder)
     yield server
     server.kill()

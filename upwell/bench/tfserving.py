@@ -7,8 +7,8 @@ import gc
 import itertools
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,8 @@ def run(
     with ExitStack() as stack:
         server = PredictionServer(folder / "models")
         stack.callback(server.kill)
-        backends = ({}, {"policy_backend": "tfserving", "tfserving": server.address})
         fleets: list[fleet.Fleet] = []
-        for name, given in zip(("local", "grpc"), backends, strict=True):
+        for name, given in (("local", {}), ("grpc", {"policy_backend": "tfserving", "tfserving": server.address})):
             (folder / name).mkdir()
             settle_s = min(serve.SETTLE_S, seconds)
             fleets.append(
@@ -55,38 +54,39 @@ async def measure(
     step: Callable[[], None],
 ) -> dict[str, Any]:
     """Alternating rounds of both backends, both at one rate, and the second while its server is killed."""
-    callers = [await Callers.to(made.ports[0], connections) for made in fleets]
-    local, grpc = fleets
-    port, requests = grpc.ports[0], itertools.cycle(asked)
+    local, grpc = (made.ports[0] for made in fleets)
+    requests = itertools.cycle(asked)
     gc.collect()
     gc.disable()  # a pause of the callers would look like one of the server
     try:
-        for each in callers:
-            await each.closed(requests, min(serve.WARM_UP_S, seconds))
-        before = await figures.of(port)
+        for port in (local, grpc):
+            async with calling(port, connections) as callers:
+                await callers.closed(requests, min(serve.WARM_UP_S, seconds))
+        before = await figures.of(grpc)
         legs = [serve.Leg(rates=[], costs_s=[]) for _ in fleets]
         for _ in range(serve.ROUNDS):
-            for made, each, leg in zip(fleets, callers, legs, strict=True):
-                watch = fleet.Stopwatch(made.servers[0])
-                leg.add(await each.closed(requests, seconds / serve.ROUNDS), *watch.read())
+            for made, leg in zip(fleets, legs, strict=True):
+                async with calling(made.ports[0], connections) as callers:
+                    watch = fleet.Stopwatch(made.servers[0])
+                    leg.add(await callers.closed(requests, seconds / serve.ROUNDS), *watch.read())
                 step()
-        after = await figures.of(port)
+        after = await figures.of(grpc)
         times = arrivals(min(leg.rate for leg in legs) / 2, seconds, seed)
         half: list[Answered] = []
-        for each in callers:
-            half.append(await each.opened(requests, times))
+        for port in (local, grpc):
+            async with calling(port, connections) as callers:
+                half.append(await callers.opened(requests, times))
             step()
-        asyncio.get_running_loop().call_later(seconds / 2, server.kill)
-        killed = await callers[1].opened(requests, times)
-        dead = await figures.of(port)
+        async with calling(grpc, connections) as callers:
+            asyncio.get_running_loop().call_later(seconds / 2, server.kill)
+            killed = await callers.opened(requests, times)
+        dead = await figures.of(grpc)
         step()
         await asyncio.to_thread(server.start)
-        again_s = await answered_again(port, asked[0], dead["upwell_tfserving_answered"])
+        again_s = await answered_again(grpc, asked[0], dead["upwell_tfserving_answered"])
         step()
     finally:
         gc.enable()
-        for each in callers:
-            each.close()
     counted = {name: after[name] - before[name] for name in after}
     batches = counted["upwell_tfserving_answered"] + counted["upwell_tfserving_fallbacks"]
     late = killed.latencies_s[len(killed.latencies_s) // 2 :]
@@ -103,8 +103,8 @@ async def measure(
             for name, ran in (("local", half[0]), ("grpc", half[1]))
             for share in (50, 99)
         },
-        "local_memory_mib": local.servers[0].resident_bytes() / 2**20,
-        "grpc_memory_mib": grpc.servers[0].resident_bytes() / 2**20,
+        "local_memory_mib": fleets[0].servers[0].resident_bytes() / 2**20,
+        "grpc_memory_mib": fleets[1].servers[0].resident_bytes() / 2**20,
         "killed_requests": killed.count,
         "killed_failed": killed.failed,
         "killed_p50_ms": percentile_ms(late, 0.5),
@@ -115,8 +115,18 @@ async def measure(
     }
 
 
+@asynccontextmanager
+async def calling(port: int, connections: int) -> AsyncGenerator[Callers]:
+    """Connections for one load: a server closes those that are idle for seconds."""
+    callers = await Callers.to(port, connections)
+    try:
+        yield callers
+    finally:
+        callers.close()
+
+
 async def answered_again(port: int, request: bytes, before: float) -> float:
-    """Seconds until the server's answers count again. Raises UpwellError where they do not."""
+    """Seconds until the prediction server's answers count again. Raises UpwellError where they do not."""
     began = time.perf_counter()
     while (await figures.of(port))["upwell_tfserving_answered"] <= before:
         if time.perf_counter() - began > PATIENCE_S:

@@ -1,8 +1,8 @@
 """The policy's networks, worked out by TensorFlow Serving: one Predict for a batch; the local network where it fails.
 
 The call blocks, for ``tfserving_ms`` at most: a slate is decided at one moment from one state, and requests that come
-meanwhile are the next batch. After a failure the local network decides for ``PAUSE_S`` without asking, so that a dead
-server costs one deadline a second, and not one a batch.
+meanwhile are the next batch. After a failure the local network decides for a while without asking, twice as long each
+time, so that a late answer costs little and a dead server one deadline a second, not one a batch.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from upwell.service.tables import Floats
 log = logging.getLogger(__name__)
 
 PAUSE_S = 1.0
+"""Longest time for which a server that fails is not asked."""
+FIRST_PAUSE = 1 / 16
+"""Share of it that the first failure costs."""
 TICK_S = 0.5
 """Deadline at the slow tick, which has a thread of its own and asks for all contents at once."""
 SAME = 1e-3
@@ -70,7 +73,7 @@ class Served:
     def __init__(self, ask: Callable[..., Any], role: str, own: Network, deadline_s: float) -> None:
         self._ask, self._own, self._deadline_s = ask, own, deadline_s
         self.model = MODEL.format(role=role)
-        self._again_s = 0.0  # when to ask again, after a failure
+        self._again_s, self._pause_s = 0.0, 0.0  # when to ask again after a failure, and the last pause
         self._down = False
         self._version: int | None = None  # that was found to be this policy
         self.answered, self.failed, self.fallbacks = 0, 0, 0
@@ -84,6 +87,7 @@ class Served:
                 self._fail(error)
             else:
                 self.answered += 1
+                self._pause_s = 0.0
                 if self._down:
                     log.info("%s is served again", self.model)
                     self._down = False
@@ -109,11 +113,12 @@ class Served:
 
     def _fail(self, error: Exception) -> None:
         self.failed += 1
-        self._again_s, self._version = time.monotonic() + PAUSE_S, None
-        if not self._down:  # once an outage
+        self._version = None
+        self._pause_s = min(max(2.0 * self._pause_s, FIRST_PAUSE * PAUSE_S), PAUSE_S)
+        self._again_s = time.monotonic() + self._pause_s
+        if self._pause_s == PAUSE_S and not self._down:  # once an outage, and not for a late answer now and then
             why = f"{error.code().name}: {error.details()}" if isinstance(error, grpc.Call) else error
-            log.warning("%s is not served (%s): the local policy decides, and it is asked every %g s", self.model, why,
-                        PAUSE_S)  # fmt: skip
+            log.warning("%s is not served (%s): the local policy decides", self.model, why)
             self._down = True
 
 
