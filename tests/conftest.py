@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+from exported import exported, prediction_server  # noqa: F401
 from hypothesis import settings
 from servers import kafka_server, redis_server  # noqa: F401
 

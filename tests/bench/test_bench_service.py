@@ -42,6 +42,14 @@ def test_store():
     assert found["staleness_probes"] > 0
 
 
+def test_tfserving():
+    found = figures("tfserving")
+    assert min(found["local_per_second"], found["grpc_per_second"]) > 0
+    assert found["answered_share"] > 0
+    assert found["killed_requests"] > 0
+    assert found["killed_failed"] == 0
+
+
 def test_soak():
     ran = CliRunner().invoke(app, ["bench", "soak", "--minutes", "0.1", "--json"], catch_exceptions=False)
     assert ran.exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,9 @@ VERSION = 1
 """Of the file's layout."""
 
 SHIPPED = Path(__file__).parent.parent / "policies"
+
+MODEL, SIGNATURE, SEES_AS, PUTS_OUT_AS = "{role}_agent", "forward", "seen", "action"
+"""What a role's network, its forward pass, its input and its output are called where TensorFlow serves them."""
 
 
 class Layer(NamedTuple):
@@ -52,7 +56,12 @@ def dials(xp: Namespace, role: str, network: Network, seen: Array) -> dict[str, 
     Args:
         seen: f32 ``[..., n]``, what each agent of the role sees (``agents.observe``).
     """
-    return turned(xp, role, clip(xp, forward(xp, network, seen), -1.0, 1.0))
+    return dials_by(xp, role, forward(xp, network, seen))
+
+
+def dials_by(xp: Namespace, role: str, put_out: Array) -> dict[str, Array]:
+    """The dials by what a network puts out, f32 ``[..., n_out]``, wherever it was worked out."""
+    return turned(xp, role, clip(xp, put_out, -1.0, 1.0))
 
 
 def save_policy(path: Path, policy: Policy, about: dict[str, Any]) -> None:
@@ -84,6 +93,17 @@ def load_policy(path: Path) -> Policy:
             )
         networks[role] = tuple(layers)
     return Policy(**networks)
+
+
+def path_of(name: str) -> Path:
+    """Where the policy is: one that is shipped by this name, or else a file."""
+    path = SHIPPED / f"{name}.npz"
+    return path if path.exists() else Path(name)
+
+
+def version_of(path: Path) -> str:
+    """What decisions by a policy's file are signed with: its name and a digest of it."""
+    return f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
 
 
 @cache

@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from upwell.cli import bench, demo, doctor, experiment, explain, init, logs, serve, train, world
+from upwell.cli import bench, demo, doctor, experiment, explain, export, init, logs, serve, train, world
 from upwell.errors import UpwellError
 
 app = typer.Typer(
@@ -22,17 +22,22 @@ world.register(app)
 demo.register(app)
 experiment.register(app)
 train.register(app)
+export.register(app)
 logs.register(app)
 doctor.register(app)
 serve.register(app)
 explain.register(app)
 app.add_typer(bench.app, name="bench")
 
+CTRL_C = 130
+"""What typer makes of it, and returns."""
+
 
 def main() -> None:
     """Entry point: errors are one line and an exit code (0 done, 1 failed while running, 2 the request was wrong)."""
     try:
-        app(standalone_mode=False)
+        if app(standalone_mode=False) == CTRL_C:
+            fail("stopped", 1)
     except UpwellError as error:
         fail(str(error), error.exit_code)
     except TyperException as error:

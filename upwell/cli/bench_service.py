@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from upwell.cli.common import Json, Seed, emit, number, progress, table
+from upwell.cli.export import check_extra
 
 Store = Annotated[str, typer.Option(help="memory, sqlite or redis, started for this run, or a URL on this machine")]
 Events = Annotated[str, typer.Option(help="embedded or kafka, started for this run, or a URL on this machine")]
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: upwell bench ingest --store redis --events kafka --json")(ingest)
     app.command(epilog="Example: upwell bench store --json")(store)
     app.command(epilog="Example: upwell bench soak --minutes 10 --json")(soak)
+    app.command(epilog="Example: upwell bench tfserving --seconds 10 --json")(tfserving)
 
 
 def serve(
@@ -78,6 +80,20 @@ def soak(
     from upwell.bench import soak as bench
 
     measured("soak", bench.STEPS, json, partial(bench.run, minutes, connections, store, events, seed))
+
+
+def tfserving(
+    candidates: Annotated[int, typer.Option(help="candidates a request", min=10, max=2_000)] = 200,
+    connections: Annotated[int, typer.Option(help="keep-alive connections", min=1, max=1_000)] = 32,
+    seconds: Seconds = 10.0,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Requests a second with networks worked out over gRPC, beside the local policy; and when that server is killed."""
+    check_extra("bench tfserving")
+    from upwell.bench import tfserving as bench
+
+    measured("tfserving", bench.STEPS, json, partial(bench.run, candidates, connections, seconds, seed))
 
 
 def measured(title: str, steps: int, json: bool, run: Callable[[Path, Callable[[], None]], dict[str, Any]]) -> None:

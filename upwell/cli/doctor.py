@@ -48,7 +48,7 @@ PARTS = (
     extra("llm", "goals by a language model", "httpx"),
     extra("console", "the operators' web page", "nicegui"),
     extra("scale", "arms and seeds across machines", "ray"),
-    extra("export", "policies as SavedModel", "orbax.export", "tensorflow"),
+    extra("export", "policies as SavedModel, TensorFlow Serving", "orbax.export", "tensorflow", "tensorflow_serving"),
     Part(
         "redis-server",
         "a Redis to keep state in",

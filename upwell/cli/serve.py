@@ -16,6 +16,8 @@ HELP = """Serve slates behind your ranker: HTTP, state in SQLite unless told oth
     upwell serve --port 8080
 
     upwell serve --store redis://127.0.0.1:6379/0 --events kafka://127.0.0.1:9092 --workers 2
+
+    upwell serve --policy-backend tfserving --tfserving 127.0.0.1:8500
 """
 
 
@@ -31,12 +33,15 @@ def serve(
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="port to listen on; 0 takes a free one")] = None,
     workers: Annotated[int | None, typer.Option(help="server processes")] = None,
+    policy_backend: Annotated[str | None, typer.Option(help="local, or tfserving: TensorFlow Serving")] = None,
+    tfserving: Annotated[str | None, typer.Option(help="HOST:PORT of TensorFlow Serving's gRPC")] = None,
     print_config: Annotated[bool, typer.Option(help="print every setting with its default and meaning")] = False,
 ) -> None:
     from upwell.service.settings import load
 
     given: dict[str, Any] = {
         "store": store, "events": events, "data": data, "host": host, "port": port, "workers": workers,
+        "policy_backend": policy_backend, "tfserving": tfserving,
     }  # fmt: skip
     settings = load(config, **given)
     if print_config:

@@ -6,9 +6,7 @@ those of the simulated platform. Only where the numbers come from is written her
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +22,9 @@ from upwell.service.settings import Settings
 from upwell.service.steps import NO_CONTENT
 from upwell.service.tables import NOBODY, UNTESTED, Contents, Floats
 
+if TYPE_CHECKING:
+    from upwell.service.tfserving import Served
+
 DAY_MS = 86_400_000
 RECORD = ("worth", "fresh", "unknown", "starting")
 """What hangs on a content alone of what a user agent sees of it."""
@@ -36,6 +37,7 @@ class Learned(NamedTuple):
 
     policy: Policy
     version: str
+    served: dict[str, Served] | None = None  # who works each role's network out, if not this process
 
 
 class Playing(NamedTuple):
@@ -53,9 +55,19 @@ def load(name: str) -> Learned | None:
     """
     if not name:
         return None
-    path = network.SHIPPED / f"{name}.npz" if (network.SHIPPED / f"{name}.npz").exists() else Path(name)
+    path = network.path_of(name)
     policy = network.load_policy(path)
-    return Learned(policy, f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}")
+    return Learned(policy, network.version_of(path))
+
+
+def backed(settings: Settings) -> Learned | None:
+    """The policy that the settings name, on the backend that they name. Raises BadRequest where it cannot be read."""
+    found = load(settings.policy)
+    if found is None or settings.policy_backend == "local":
+        return found
+    from upwell.service import tfserving  # needs the extra ``export``
+
+    return found._replace(served=tfserving.served(settings, found.policy))
 
 
 def record_of(contents: Contents, scale: float, platform_ctr: float, now_ms: int) -> Floats:
@@ -88,6 +100,13 @@ def platform(
     )  # fmt: skip
 
 
+def dials(learned: Learned, role: str, sees: Floats) -> dict[str, Floats]:
+    """The dials that the policy turns by what agents of a role see ``[N, n]``; f32 ``[N]`` by name."""
+    own = getattr(learned.policy, role)
+    put_out = network.forward(np, own, sees) if learned.served is None else learned.served[role](sees)
+    return network.dials_by(np, role, put_out)
+
+
 def users_turn(
     learned: Learned,
     arrived: npt.NDArray[np.void],
@@ -101,7 +120,7 @@ def users_turn(
         np, arrived["mind"], arrived["expected"], np.bitwise_count(engaged), profile, recent,
         (now_ms - arrived["created_ms"]) / DAY_MS, seen,
     )  # fmt: skip
-    return UserDials(**network.dials(np, "user", learned.policy.user, sees))
+    return UserDials(**dials(learned, "user", sees))
 
 
 def contents_turn(
@@ -112,11 +131,7 @@ def contents_turn(
         np, known.impressions, known.clicks, known.valid, known.heated, known.age_days, known.followers, known.coins,
         np.float32(budget), best_match, seen,
     )  # fmt: skip
-    policy = learned.policy
-    return (
-        ContentDials(**network.dials(np, "content", policy.content, sees)),
-        SystemDials(**network.dials(np, "system", policy.system, sees)),
-    )
+    return ContentDials(**dials(learned, "content", sees)), SystemDials(**dials(learned, "system", sees))
 
 
 def heat_dials(ours: ContentDials, theirs: SystemDials, contents: int) -> Floats:

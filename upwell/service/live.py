@@ -34,7 +34,7 @@ class Live(Memory):
     def __init__(self, settings: Settings, server: str, saves: bool = True, trails: bool = False) -> None:
         super().__init__(settings, server, saves, trails)
         self.grants = Grants(np.zeros((1, 1), np.int32))
-        self.learned = learned.load(settings.policy)
+        self.learned = learned.backed(settings)
         self.mode = "rules" if self.learned is None else "policy"
         self.playing: Playing | None = None  # by the learned policy, as of the last tick
         self.window_hour, self.window_shown, self.window_heated = -1, 0, 0

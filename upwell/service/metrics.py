@@ -21,6 +21,8 @@ GAUGES = {
     "upwell_ticks": "Slow ticks so far",
     "upwell_decided": "Slates decided by this server so far",
     "upwell_compute_seconds": "Time that deciding and logging them took",
+    "upwell_tfserving_answered": "Batches whose networks TensorFlow Serving worked out",
+    "upwell_tfserving_fallbacks": "Batches whose networks were worked out here in its place",
 }
 
 
@@ -48,6 +50,7 @@ class Metrics:
     def text(self, node: Node) -> bytes:
         """All figures in Prometheus's text format."""
         live = node.live
+        served = [] if live.learned is None or live.learned.served is None else live.learned.served.values()
         values = {
             "upwell_users_in_memory": len(live.users.rows),
             "upwell_contents_live": len(live.contents.rows),
@@ -59,9 +62,12 @@ class Metrics:
             "upwell_ticks": node.regulator.number,
             "upwell_decided": node.batcher.decided,
             "upwell_compute_seconds": node.batcher.compute_s,
+            "upwell_tfserving_answered": sum(one.answered for one in served),
+            "upwell_tfserving_fallbacks": sum(one.fallbacks for one in served),
         }
         for name, value in values.items():
             self._gauges[name].set(value)
+        self._failures.labels("tfserving").set(sum(one.failed for one in served))
         for part, count in live.failures.items():
             self._failures.labels(part).set(count)
         return generate_latest(self._registry)

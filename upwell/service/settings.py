@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 
 LOGIN = re.compile(r"(?<=://).*:.*@", re.S)
+ADDRESS = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})")
 SECRET = re.compile(r"([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&]*", re.I | re.S)
 
 
@@ -70,6 +72,10 @@ class Settings(BaseSettings):
 
     policy: str = Field("marl", description="learned policy: one that is shipped, or a file; empty: the agents' rules")
 
+    policy_backend: Literal["local", "tfserving"] = Field("local", description="who works its networks out")
+    tfserving: str = Field("", description="HOST:PORT of TensorFlow Serving's gRPC, for `policy_backend` tfserving")
+    tfserving_ms: float = Field(5.0, gt=0.0, le=1_000.0, description="after this wait for it the local policy decides")
+
     tick_s: float = Field(2.0, gt=0.0, description="time between two slow ticks, seconds")
     flush_s: float = Field(0.25, gt=0.0, description="most that state is behind what was acknowledged, seconds")
     life_days: float = Field(30.0, gt=0.0, description="a content is taken down this long after it was published, days")
@@ -88,6 +94,15 @@ class Settings(BaseSettings):
         if not sum(weights) > 0:
             raise ValueError("one of them must be above 0")
         return weights
+
+    @field_validator("tfserving")
+    @classmethod
+    def an_address(cls, address: str) -> str:
+        """HOST:PORT, with an IPv6 host in brackets."""
+        found = ADDRESS.fullmatch(address)
+        if address and (found is None or not 0 < int(found[1]) < 65_536):
+            raise ValueError("give HOST:PORT, such as 127.0.0.1:8500")
+        return address
 
     @property
     def scale(self) -> float:
@@ -143,7 +158,19 @@ def load(path: Path | None = None, **given: Any) -> Settings:
         raise BadRequest(f"{source}: {where}: {first['msg']}; see `upwell serve --print-config`") from None
     if made.clock == "request" and made.shared:
         raise BadRequest("clock: a simulation runs on one server with the embedded log; give workers = 1")
+    if made.policy_backend == "tfserving":
+        _check_served(made)
     return made
+
+
+def _check_served(settings: Settings) -> None:
+    """Raises BadRequest where TensorFlow Serving cannot be asked, whatever it would answer."""
+    if not settings.tfserving:
+        raise BadRequest("policy_backend: tfserving needs `tfserving`, the HOST:PORT of TensorFlow Serving")
+    if not settings.policy:
+        raise BadRequest("policy_backend: tfserving works out a learned policy, and `policy` is empty")
+    if find_spec("tensorflow_serving") is None:
+        raise BadRequest("policy_backend: tfserving needs tensorflow-serving-api: pip install 'upwell[export]'")
 
 
 def _variables(name: str) -> list[str]:
