@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 
 from upwell.agents import content, network, observe, user
 from upwell.agents.content import ContentDials
+from upwell.agents.dials import TURNS
 from upwell.agents.network import Policy
 from upwell.agents.system import SystemDials
 from upwell.agents.user import Sight, UserDials
+from upwell.agents.xp import hash_uniform
 from upwell.regulator.policy import Standing
 from upwell.service.records import COLUMN
 from upwell.service.settings import Settings
@@ -30,6 +33,20 @@ RECORD = ("worth", "fresh", "unknown", "starting")
 """What hangs on a content alone of what a user agent sees of it."""
 HEAT = ("audience", "promise", "wide")
 """Dials that the race for heated places goes by, of a content and of the system for it."""
+
+
+WINDOW_MS = 21_600_000
+"""An agent holds its noise for so long, as its actions in training: what came of a turn takes a while to show."""
+NOISE = 621
+
+
+class Turned(NamedTuple):
+    """How users' agents turned their dials, for whoever learns from it; ``[B, …]``."""
+
+    seen: Floats
+    action: Floats  # before it is clipped to ±1
+    noise: Floats  # what of it is the noise's
+    counts: npt.NDArray[np.bool_]  # of whom the dials act at all
 
 
 class Learned(NamedTuple):
@@ -100,11 +117,17 @@ def platform(
     )  # fmt: skip
 
 
-def dials(learned: Learned, role: str, sees: Floats) -> dict[str, Floats]:
-    """The dials that the policy turns by what agents of a role see ``[N, n]``; f32 ``[N]`` by name."""
+def put_out(learned: Learned, role: str, sees: Floats) -> Floats:
+    """What the role's network puts out for what agents see ``[N, n]``, f32 ``[N, d]``."""
     own = getattr(learned.policy, role)
-    put_out = network.forward(np, own, sees) if learned.served is None else learned.served[role](sees)
-    return network.dials_by(np, role, put_out)
+    return network.forward(np, own, sees) if learned.served is None else learned.served[role](sees)
+
+
+def noise(seed: int, keys: npt.NDArray[np.uint32], now_ms: int) -> Floats:
+    """Standard normal noise of users' dials, f32 ``[B, d]``: of each user and window its own. ``keys``: of users."""
+    dials = np.arange(len(TURNS["user"]), dtype=np.uint32)
+    u = hash_uniform(np, seed, NOISE, keys[:, None], np.uint32(now_ms // WINDOW_MS & 0xFFFFFFFF), dials)
+    return ndtri(u).astype(np.float32)
 
 
 def users_turn(
@@ -113,14 +136,22 @@ def users_turn(
     engaged: npt.NDArray[np.uint64],
     now_ms: int,
     seen: observe.Platform,
-) -> UserDials:
-    """The dials of users ``[B]`` as they come, f32 ``[B]`` each. ``engaged``: their tags (``fold.engaged``)."""
+    noise: Floats | None = None,
+) -> tuple[UserDials, Floats, Floats]:
+    """The dials of users ``[B]`` as they come, f32 ``[B]`` each; what each agent saw, and its action.
+
+    Args:
+        engaged: users' tags (``fold.engaged``).
+        noise: to be added to the actions ``[B, d]``.
+    """
     profile, recent = (arrived[name].astype(np.float32) for name in ("profile", "recent"))
     sees = observe.of_user(
         np, arrived["mind"], arrived["expected"], np.bitwise_count(engaged), profile, recent,
         (now_ms - arrived["created_ms"]) / DAY_MS, seen,
     )  # fmt: skip
-    return UserDials(**dials(learned, "user", sees))
+    action = put_out(learned, "user", sees)
+    action = action if noise is None else action + noise
+    return UserDials(**network.dials_by(np, "user", action)), sees, action
 
 
 def contents_turn(
@@ -131,7 +162,8 @@ def contents_turn(
         np, known.impressions, known.clicks, known.valid, known.heated, known.age_days, known.followers, known.coins,
         np.float32(budget), best_match, seen,
     )  # fmt: skip
-    return ContentDials(**dials(learned, "content", sees)), SystemDials(**dials(learned, "system", sees))
+    ours, theirs = (network.dials_by(np, role, put_out(learned, role, sees)) for role in ("content", "system"))
+    return ContentDials(**ours), SystemDials(**theirs)
 
 
 def heat_dials(ours: ContentDials, theirs: SystemDials, contents: int) -> Floats:

@@ -129,8 +129,9 @@ class Live(Memory):
         ]
         questions = wire.questions_of(asked, decided, names, settings.seed)
         minds = decided.arrived["mind"].astype(np.float64).round(4).tolist()  # for people: short in the log
-        for one, line, question, mind in zip(asked, lines, questions, minds, strict=True):
-            line.question, line.mind = question, tuple(mind)
+        turned = wire.turned_of(decided, settings.dial_noise)
+        for one, line, question, mind, turn in zip(asked, lines, questions, minds, turned, strict=True):
+            line.question, line.mind, line.turned = question, tuple(mind), turn
             if one.request.shadow:
                 line.instead, line.places = line.places, ranked(one, size)
         if any(one.request.shadow for one in asked):

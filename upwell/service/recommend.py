@@ -24,7 +24,7 @@ from upwell.agents.xp import BLOCKED, MILLI, before_equals, hash_uniform, quanti
 from upwell.model import Request
 from upwell.regulator import explain, guards, policy, slate
 from upwell.service import fold, learned
-from upwell.service.learned import Playing
+from upwell.service.learned import Playing, Turned
 from upwell.service.records import COLUMN, key_of
 from upwell.service.settings import Settings
 from upwell.service.steps import NO_CONTENT
@@ -94,6 +94,7 @@ class Decided(NamedTuple):
     logit: npt.NDArray[np.float32]  # what was compared [B, 1, K]
     contributions: Parts  # of it, f32 [B, 1, K] each
     empty: npt.NDArray[np.bool_]  # places that nothing was left for [B, 1, K]
+    turned: Turned | None = None  # where dials are turned with noise
 
 
 def prepare(contents: Contents, request: Request, number: int, user_row: int) -> Asked:
@@ -157,12 +158,17 @@ def decide(
     allowed = np.where(protected, np.float32(0.0), np.float32(window.throttle))
     profile, engaged = arrived["profile"].astype(np.float32), fold.engaged(arrived)
     batch = Batch(settings, contents, platform_ctr, asked, arrived, profile, engaged, rows, keys, size, now_ms)
-    dials = RULES.user
+    dials, turned = RULES.user, None
     if playing is None or grants is None:
         scores = -np.arange(width, dtype=np.float32) + np.zeros((count, 1), np.float32)
         organic_by: Parts = {"rank": scores[:, None, :] / np.float32(MILLI)}
     else:
-        dials = learned.users_turn(playing.learned, arrived, engaged, now_ms, playing.seen)
+        noise = None
+        if settings.dial_noise > 0.0:
+            whose = np.fromiter((key_of(one.request.user_id) for one in asked), np.uint32, count)
+            noise = np.float32(settings.dial_noise) * learned.noise(settings.seed, whose, now_ms)
+        dials, sees, action = learned.users_turn(playing.learned, arrived, engaged, now_ms, playing.seen, noise)
+        turned = None if noise is None else Turned(sees, action, noise, ~protected)
         parts = learned.corrected(
             contents, playing.record, rows, given_scores(asked, rows.shape), arrived, engaged, allowed, dials
         )
@@ -201,7 +207,7 @@ def decide(
     organic = picked.kind == slate.ORGANIC
     unfit = take(np, question.blocked, np.where(organic, picked.column, 0))
     logit, named = explain.contributions(np, question, picked, organic_by, heated_by, tried_by)
-    return Decided(question, picked, bits, arrived, logit, named, organic & unfit)
+    return Decided(question, picked, bits, arrived, logit, named, organic & unfit, turned)
 
 
 def given_scores(asked: Sequence[Asked], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:

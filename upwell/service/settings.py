@@ -72,6 +72,10 @@ class Settings(BaseSettings):
 
     policy: str = Field("marl", description="learned policy: one that is shipped, or a file; empty: the agents' rules")
 
+    dial_noise: Share = Field(
+        0.0,
+        description="deviation of noise on users' dials, of which 1 is half their span; 0: none, and none learned of",
+    )
     policy_backend: Literal["local", "tfserving"] = Field("local", description="who works its networks out")
     tfserving: str = Field("", description="HOST:PORT of TensorFlow Serving's gRPC, for `policy_backend` tfserving")
     tfserving_ms: float = Field(5.0, gt=0.0, le=1_000.0, description="after this wait for it the local policy decides")

@@ -48,6 +48,15 @@ class Place(msgspec.Struct, omit_defaults=True):
     contributions: dict[str, float] = {}
 
 
+class Turned(msgspec.Struct, omit_defaults=True):
+    """How the user's agent turned its dials with noise: what learning goes by."""
+
+    seen: bytes  # f32 [n]
+    action: bytes  # f32 [d], before it is clipped to ±1
+    noise: bytes  # f32 [d], what of it is the noise's
+    deviation: float  # of the noise, the same for every dial
+
+
 class Logged(msgspec.Struct, omit_defaults=True):
     """A decision in the log and in the store."""
 
@@ -66,6 +75,7 @@ class Logged(msgspec.Struct, omit_defaults=True):
     request_id: str | None = None
     instead: list[Place] = []
     mind: tuple[float, ...] = ()  # the user's, as they came
+    turned: Turned | None = None
     question: Question | None = None
 
 
@@ -152,6 +162,19 @@ def questions_of(asked: Sequence[Asked], decided: Decided, names: list[str], see
             out[b].slots, out[b].grants = places, [names[row] for row in rows]
             out[b].grant_scores, out[b].grant_left = scores[b].tobytes(), left[b].tobytes()
     return out
+
+
+def turned_of(decided: Decided, deviation: float) -> list[Turned | None]:
+    """How the agents of a batch turned their dials; None of whom no dial acts."""
+    turned = decided.turned
+    if turned is None:
+        return [None] * len(decided.arrived)
+    return [
+        Turned(turned.seen[b].tobytes(), turned.action[b].tobytes(), turned.noise[b].tobytes(), deviation)
+        if counts
+        else None
+        for b, counts in enumerate(turned.counts.tolist())
+    ]
 
 
 def again(line: Logged) -> list[Place]:
