@@ -45,6 +45,9 @@ def test_what_is_counted_is_what_was_to_be_expected(day):
     assert float(held.heated_views.sum()) == pytest.approx(heated, abs=4.0 * np.sqrt(heated + 1.0))
     gmv = float(after.counts.gmv)
     assert float(held.money.sum()) == pytest.approx(gmv, rel=0.3)
+    # Given what was watched, money is known but for who buys.
+    assert float(after.counts.expected_gmv) == pytest.approx(gmv, rel=0.3)
+    assert float(held.money.sum()) == pytest.approx(float(after.counts.expected_gmv), rel=0.1)
 
 
 @pytest.mark.slow
@@ -80,7 +83,7 @@ def test_gains_by_hand(day):
         w_user * liking / visits
         + w_long / 3.0 * SMALL.activity.satisfaction * active * (1.0 - active) * liking / visits
         + w_revenue * SMALL.activity.visits_satisfaction * liking / visits
-        + w_revenue * (money / raw["net_gmv_per_dau"] - asked / visits)
+        + w_revenue * (money / raw["expected_net_gmv_per_dau"] - asked / visits)
         + w_long / 3.0 * active * wider
         + w_long / 3.0 * credit * active * 600 / float(norms.graduates)
         + 0.1 * (broadly - asked * raw["interest_diversity"] * raw["satisfaction_mean"]) / visits

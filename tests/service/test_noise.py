@@ -2,7 +2,8 @@
 
 import msgspec
 import numpy as np
-from service_samples import NOW, known_user, request, server, shown
+import pytest
+from service_samples import NOW, content, known_user, request, server, shown
 
 from upwell.agents.dials import TURNS
 from upwell.agents.network import forward
@@ -85,3 +86,19 @@ def test_a_slate_with_noise_is_built_again_from_its_line():
         again = [(p.id, p.kind, p.propensity) for p in wire.again(line)]
         assert again == [(p.id, p.kind, p.propensity) for p in line.places]
         assert msgspec.json.decode(msgspec.json.encode(line), type=wire.Logged) == line
+
+
+def test_credit_by_hand():
+    """Half a need each: a young content's over its 500·scale impressions, an older one's organic over 100·scale."""
+    live = server(4, contents=20)
+    rows = np.array([[live.add_content(content(n, NOW - age), {}) for n, age in ((101, 0), (102, 80 * HOUR_MS))]])
+    record = np.zeros((64, len(learned.RECORD)), np.float32)
+    record[rows[0], 3] = 1.0, 0.5
+    plain, heated = np.array([[False, False]]), np.array([[True, True]])
+
+    def credit(which: np.ndarray) -> float:
+        return float(learned.credit(live.contents, record, rows, which, NOW, 0.2)[0])
+
+    assert credit(plain) == pytest.approx(0.5 * 1.0 / 100.0 + 0.5 * 0.5 / 20.0)
+    assert credit(heated) == pytest.approx(0.5 * 1.0 / 100.0)
+    assert float(learned.credit(live.contents, record, np.array([[-1, 999]]), plain, NOW, 0.2)[0]) == 0.0

@@ -74,6 +74,7 @@ def over(config: WorldConfig, reports: Sequence[Report]) -> dict[str, float]:
     }
     metrics["interest_diversity"] = min(1.0, metrics["interest_tags"] / config.healthy_tags)
     metrics["net_gmv_per_dau"] = (total("gmv") - yuan) / dau_days
+    metrics["expected_net_gmv_per_dau"] = (total("expected_gmv") - yuan) / dau_days
     return metrics
 
 
@@ -88,6 +89,14 @@ def objective(config: WorldConfig, metrics: dict[str, float], raw: dict[str, flo
         + goal.platform_revenue * revenue
         + goal.long_term * long_term
     ) / total
+
+
+def expected(metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics with money as it was to be expected of what was watched: a simulated platform's alone.
+
+    A few hundred purchases of unlike prices make most of the objective's noise, and none of a policy.
+    """
+    return metrics | {"net_gmv_per_dau": metrics["expected_net_gmv_per_dau"]}
 
 
 def curves(config: WorldConfig, reports: Sequence[Report]) -> dict[str, list[float]]:

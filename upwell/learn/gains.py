@@ -117,7 +117,7 @@ def norms_of(config: WorldConfig, state: WorldState, raw: dict[str, float]) -> N
         breadth=jnp.float32(raw["interest_diversity"]),
         active=jnp.float32(raw["dau"] / config.sizes.users),
         asked=jnp.float32(raw["impressions_per_dau"] / config.sizes.slate),
-        money=jnp.float32(raw["net_gmv_per_dau"]),
+        money=jnp.float32(raw["expected_net_gmv_per_dau"]),
         graduates=jnp.maximum(((age > 0) & (age <= 3)).sum() / 3.0, 1.0),
     )
 

@@ -115,9 +115,10 @@ def judged(among: Sequence[Platform], arm: Arm, days: int, tuned: Any = None) ->
 
 
 def worth(among: Sequence[Platform], found: Sequence[dict[str, float]]) -> float:
-    """Mean objective of the metrics found on each platform."""
+    """Mean objective of the metrics found on each platform, money as it was to be expected."""
+    of = metrics.expected
     pairs = zip(among, found, strict=True)
-    return float(np.mean([metrics.objective(platform.config, each, platform.raw) for platform, each in pairs]))
+    return float(np.mean([metrics.objective(one.config, of(each), of(one.raw)) for one, each in pairs]))
 
 
 def platforms(out: Path, worlds: Sequence[WorldConfig], settings: Settings, step: Callable[[], None]) -> list[Platform]:
@@ -136,8 +137,8 @@ def burnt(path: Path, config: WorldConfig, seed: int, settings: Settings, step: 
     like = jax.eval_shape(lambda: world.reset(config, seed))
     if path.exists():
         state, said = checkpoint.load(path, "platform", like)
-        if said["world"] != to_toml(config):
-            raise BadRequest(f"{path}: made with another world; give another --out")
+        if said["world"] != to_toml(config) or "expected_net_gmv_per_dau" not in said["raw"]:
+            raise BadRequest(f"{path}: made with another world, or an earlier Upwell; give another --out")
         return Platform(config, state, said["raw"])
     state = world.burnt_in(config, seed, settings.burn_in, step)
     raw = lived(config, RAW, state, settings.judged_days, step)

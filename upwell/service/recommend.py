@@ -168,7 +168,8 @@ def decide(
             whose = np.fromiter((key_of(one.request.user_id) for one in asked), np.uint32, count)
             noise = np.float32(settings.dial_noise) * learned.noise(settings.seed, whose, now_ms)
         dials, sees, action = learned.users_turn(playing.learned, arrived, engaged, now_ms, playing.seen, noise)
-        turned = None if noise is None else Turned(sees, action, noise, ~protected)
+        if noise is not None:
+            turned = Turned(sees, action, noise, ~protected, np.zeros(count, np.float32))
         parts = learned.corrected(
             contents, playing.record, rows, given_scores(asked, rows.shape), arrived, engaged, allowed, dials
         )
@@ -204,6 +205,12 @@ def decide(
     heated_before = contents.counts[np.maximum(picked.ids, NOBODY), HEATED]
     owed = (heated_before < settings.chance * settings.scale) & (picked.ids > NOBODY)
     bits = explain.reasons(np, question, picked, owed, held_out[:, None], protected[:, None])
+    if turned is not None and playing is not None:
+        furthered = learned.credit(
+            contents, playing.record, picked.ids[:, 0], picked.kind[:, 0] == slate.HEATED, now_ms,
+            float(playing.seen.scale),
+        )  # fmt: skip
+        turned = turned._replace(credit=furthered)
     organic = picked.kind == slate.ORGANIC
     unfit = take(np, question.blocked, np.where(organic, picked.column, 0))
     logit, named = explain.contributions(np, question, picked, organic_by, heated_by, tried_by)

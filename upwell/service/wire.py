@@ -55,6 +55,7 @@ class Turned(msgspec.Struct, omit_defaults=True):
     action: bytes  # f32 [d], before it is clipped to ±1
     noise: bytes  # f32 [d], what of it is the noise's
     deviation: float  # of the noise, the same for every dial
+    credit: float  # cold starts that the slate furthered
 
 
 class Logged(msgspec.Struct, omit_defaults=True):
@@ -170,11 +171,14 @@ def turned_of(decided: Decided, deviation: float) -> list[Turned | None]:
     if turned is None:
         return [None] * len(decided.arrived)
     return [
-        Turned(turned.seen[b].tobytes(), turned.action[b].tobytes(), turned.noise[b].tobytes(), deviation)
+        Turned(
+            turned.seen[b].tobytes(), turned.action[b].tobytes(), turned.noise[b].tobytes(), deviation,
+            float(turned.credit[b]),
+        )
         if counts
         else None
         for b, counts in enumerate(turned.counts.tolist())
-    ]
+    ]  # fmt: skip
 
 
 def again(line: Logged) -> list[Place]:

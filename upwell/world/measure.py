@@ -21,6 +21,9 @@ class DayCounts(NamedTuple):
     explored: Array
     dwell_s: Array
     gmv: Array
+    expected_gmv: (
+        Array  # what the valid views were worth in the mean: who buys is drawn, and a few dear ones make a day
+    )
     new_impressions: Array
     new_clicks: Array
     requests: Array

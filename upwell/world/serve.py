@@ -188,6 +188,7 @@ def serve(
         explored=total.explored,
         dwell_s=out.dwell_s.sum(),
         gmv=out.value.sum(),
+        expected_gmv=(out.valid * jnp.minimum(shown.traits.buy, 1.0) * shown.traits.price).sum(),
         new_impressions=new.shown,
         new_clicks=new.clicked,
         requests=moment.present.sum(),
