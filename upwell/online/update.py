@@ -1,0 +1,119 @@
+"""User agents learn from logged traffic: PPO on actions that were taken, by the chances that were logged.
+
+As in training (``learn.mappo``): a critic of actions learns from all that is remembered, and each dial is credited with
+what the critic expects to be lost without its turn. But a platform's users cannot be asked again: the actions are those
+of the log, the ratio is to the density they were logged with, and where the policy has moved too far from that it is
+clipped and teaches nothing.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from upwell.agents.network import Network, forward
+from upwell.agents.xp import Array
+from upwell.learn import mappo
+from upwell.learn.mappo import Moments
+from upwell.learn.replay import WIDE, Memory, first_critic
+from upwell.online.experience import Step
+
+RATES = mappo.Rates(entropy=0.0, critic_batch=1_024, critic_updates=256)
+LEARNING, EPOCHS, BATCH = 3e-4, 4, 2_048
+"""A tenth of training's step: what is learned of is what chance made of it, and users are real."""
+
+
+class Logged(NamedTuple):
+    """Steps as arrays f32 ``[N, …]``."""
+
+    seen: Array
+    action: Array  # before it is clipped to ±1
+    noise: Array  # standard normal
+    gain: Array
+    goes_on: Array
+    next_seen: Array
+
+
+class Learner(NamedTuple):
+    """What is carried from one update to the next."""
+
+    user: Network
+    critic: Network
+    target: Network
+    moments: Moments
+    optimisers: Any  # of the policy and of the critic
+
+
+def arrays_of(steps: list[Step]) -> Logged:
+    """Steps of the log as arrays."""
+    here = [step.next_seen is not None for step in steps]
+    return Logged(
+        np.stack([step.seen for step in steps]),
+        np.stack([step.action for step in steps]),
+        np.stack([step.noise for step in steps]),
+        np.array([step.gain for step in steps], np.float32),
+        np.array(here, np.float32),
+        np.stack([step.seen if step.next_seen is None else step.next_seen for step in steps]),
+    )
+
+
+def actor_optimiser() -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(RATES.most_norm), optax.adam(LEARNING))
+
+
+def first_learner(user: Network, seed: int) -> Learner:
+    """Begins with the policy that is live, and a critic that expects nothing of any action."""
+    critic = first_critic(np.random.default_rng([seed, 5]), "user")
+    zero = jnp.float32(0.0)
+    user = jax.tree.map(jnp.asarray, user)
+    states = actor_optimiser().init(user), mappo.optimisers(RATES)[1].init(critic)
+    return Learner(user, critic, jax.tree.map(jnp.copy, critic), Moments(zero, zero + 1.0, zero), states)
+
+
+@partial(jax.jit, static_argnames="deviation")
+def update(learner: Learner, logged: Logged, deviation: float, key: Array) -> tuple[Learner, dict[str, Array]]:
+    """The critic, then the policy, learn from the steps.
+
+    Args:
+        deviation: of the noise, the same for every dial.
+    """
+    many = logged.gain.shape[0]
+    nothing = jnp.zeros((many, WIDE))  # what training's critic is told of the platform as a whole
+    memory = Memory(
+        logged.seen, nothing, jnp.clip(logged.action, -1.0, 1.0), logged.gain, logged.goes_on, logged.next_seen, nothing
+    )
+    log_std = jnp.full(logged.action.shape[-1], jnp.log(deviation), jnp.float32)
+    actor, (actor_memory, critic_memory) = (learner.user, log_std), learner.optimisers
+    keys = jax.random.split(key, 3)
+    old = learner.moments
+    moments = old.after(mappo.aims(actor, learner.target, old, memory, RATES, keys[0]))
+    critic, target = (mappo.rescaled(of, old, moments) for of in (learner.critic, learner.target))
+    (critic, target, critic_memory), error = mappo.teach(
+        (critic, target, critic_memory), actor, moments, memory, jnp.int32(many), RATES, keys[1]
+    )
+    mean = forward(jnp, learner.user, logged.seen)
+    advantage = mappo.counterfactual(critic, logged.seen, mean, logged.action, nothing)
+    states = {
+        "seen": logged.seen,
+        "action": logged.action,
+        "log_prob": -0.5 * logged.noise**2 - log_std - 0.5 * jnp.log(2.0 * jnp.pi),
+        "advantage": advantage / (jnp.sqrt((advantage**2).mean()) + 1e-6),
+    }
+    optimiser = actor_optimiser()
+
+    def one(carry: tuple[Any, Any], part: Array) -> tuple[tuple[Any, Any], dict[str, Array]]:
+        user, moving = carry
+        batch = {name: x[part] for name, x in states.items()}
+        slope, report = jax.grad(lambda u: mappo.loss((u, log_std), batch, RATES), has_aux=True)(user)
+        step, moving = optimiser.update(slope, moving, user)
+        return (optax.apply_updates(user, step), moving), report
+
+    parts = jax.random.randint(keys[2], (max(EPOCHS * many // BATCH, 1), min(BATCH, many)), 0, many)
+    (user, actor_memory), report = jax.lax.scan(one, (learner.user, actor_memory), parts)
+    report = jax.tree.map(lambda x: x.mean(), report) | {"value_error": error.mean()}
+    return Learner(user, critic, target, moments, (actor_memory, critic_memory)), report
