@@ -27,8 +27,7 @@ from upwell.world.state import Array
 class Rates(NamedTuple):
     """How to learn; the same for every role."""
 
-    actor: float = 1e-3  # at first
-    halved: float = 4.0  # episodes after which that is half, a third after twice as many
+    actor: float = 1e-3
     critic: float = 3e-3
     discount: float = 0.97
     follow: float = 0.01  # share by which target networks move towards the learned ones, an update
@@ -53,9 +52,8 @@ class Learner(NamedTuple):
 
 
 def optimisers(rates: Rates) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-    clip, steps = optax.clip_by_global_norm(1.0), rates.halved * rates.updates
-    actor = optax.adam(lambda step: rates.actor / (1.0 + step / steps))
-    return optax.chain(clip, actor), optax.chain(clip, optax.adam(rates.critic))
+    clip = optax.clip_by_global_norm(1.0)
+    return optax.chain(clip, optax.adam(rates.actor)), optax.chain(clip, optax.adam(rates.critic))
 
 
 def first_learner(seed: int, rates: Rates) -> Learner:
