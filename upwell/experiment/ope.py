@@ -35,7 +35,7 @@ class Estimate(NamedTuple):
     mean: float
     low: float
     high: float
-    effective_samples: float  # of the weights: (sum w)^2 / sum w^2 (Kish 1965)
+    effective_samples: float
 
 
 Estimator = Callable[[Samples, float], Floats]
@@ -91,9 +91,12 @@ def estimate(samples: Samples, estimator: Estimator, most: float = 20.0, confide
     """
     mean, error = mean_by_cluster(estimator(samples, most), samples.cluster)
     reach = float(ndtri(0.5 + confidence / 2.0)) * error
-    weight = np.minimum(samples.weight, most)
-    effective = float(weight.sum() ** 2 / np.maximum((weight**2).sum(), 1e-300))
-    return Estimate(mean, mean - reach, mean + reach, effective)
+    return Estimate(mean, mean - reach, mean + reach, effective_samples(np.minimum(samples.weight, most)))
+
+
+def effective_samples(weight: Floats) -> float:
+    """How many samples of equal weight tell as much: (sum w)^2 / sum w^2 (Kish 1965)."""
+    return float(weight.sum() ** 2 / np.maximum((weight**2).sum(), 1e-300))
 
 
 def lower_bound(ours: Floats, theirs: Floats, cluster: npt.NDArray[np.int64], confidence: float) -> tuple[float, float]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from upwell.agents.network import Network, forward
+from upwell.agents.xp import before_equals
 from upwell.errors import BadRequest
 from upwell.experiment import ope
 
@@ -62,33 +63,31 @@ def gate(steps: Steps, std: float, current: Network, new: Network, confidence: f
     if number.max(initial=0) < 19:
         raise BadRequest(f"the gate needs steps of twenty users at least, and has {number.max(initial=-1) + 1}")
     half = number % 2
-    models = [fitted(steps.at(half != side)) for side in (0, 1)]
-    terms, effective = list[Floats](), 0.0
-    for network in (new, current):
+    sides = [(half == side, fitted(steps.at(half != side))) for side in (0, 1)]
+
+    def expected(action: Floats, squared: Floats) -> Floats:
+        out = np.empty(len(steps.gain))
+        for mine, model in sides:
+            out[mine] = facts(steps.seen[mine], action[mine], squared[mine]) @ model
+        return out
+
+    def samples_of(network: Network) -> ope.Samples:
         mean = np.asarray(forward(np, network, steps.seen), np.float64)
         off = (steps.action - mean) / std
         weight = np.exp(np.clip(0.5 * (steps.noise**2 - off**2).sum(-1), -20.0, 20.0))
-        logged, target = np.empty(len(weight)), np.empty(len(weight))
-        for side, model in enumerate(models):
-            mine = half == side
-            logged[mine] = facts(steps.seen[mine], steps.action[mine], steps.action[mine] ** 2) @ model
-            target[mine] = facts(steps.seen[mine], mean[mine], mean[mine] ** 2 + std**2) @ model
-        samples = ope.Samples(steps.gain, weight, number, logged, target)
-        terms.append(ope.dr(samples, MOST_WEIGHT))
-        effective = effective or ope.estimate(samples, ope.dr, MOST_WEIGHT).effective_samples
-    mean, low = ope.lower_bound(terms[0], terms[1], number, confidence)
+        return ope.Samples(steps.gain, weight, number, logged, expected(mean, mean**2 + std**2))
+
+    logged = expected(steps.action, steps.action**2)
+    ours, theirs = samples_of(new), samples_of(current)
+    effective = ope.effective_samples(np.minimum(ours.weight, MOST_WEIGHT))
+    mean, low = ope.lower_bound(ope.dr(ours, MOST_WEIGHT), ope.dr(theirs, MOST_WEIGHT), number, confidence)
     return Passed(low >= 0.0, mean, low, len(number), int(number.max()) + 1, effective)
 
 
 def fair(steps: Steps) -> Steps:
     """The latest ``OF_USER`` steps of each user, their gains cut to what most of them are within."""
-    latest = np.arange(len(steps.user))[::-1]
-    users = steps.user[latest]
-    order = np.argsort(users, kind="stable")
-    first = np.searchsorted(users[order], users[order])
-    kept = np.sort(latest[order[np.arange(len(users)) - first < OF_USER]])
-    steps = steps.at(kept)
-    low, high = np.quantile(steps.gain, [EXTREME, 1.0 - EXTREME]) if len(kept) else (0.0, 0.0)
+    steps = steps.at(before_equals(np, steps.user[::-1])[::-1] < OF_USER)
+    low, high = np.quantile(steps.gain, [EXTREME, 1.0 - EXTREME]) if len(steps.gain) else (0.0, 0.0)
     return steps._replace(gain=np.clip(steps.gain, low, high))
 
 

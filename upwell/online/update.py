@@ -19,6 +19,7 @@ import optax
 from upwell.agents.network import Network, forward
 from upwell.agents.xp import Array
 from upwell.learn import mappo
+from upwell.learn.game import log_density
 from upwell.learn.mappo import Moments
 from upwell.learn.replay import WIDE, Memory, first_critic
 from upwell.online.experience import Step
@@ -101,7 +102,7 @@ def update(learner: Learner, logged: Logged, deviation: float, key: Array) -> tu
     states = {
         "seen": logged.seen,
         "action": logged.action,
-        "log_prob": -0.5 * logged.noise**2 - log_std - 0.5 * jnp.log(2.0 * jnp.pi),
+        "log_prob": log_density(jnp.zeros(()), log_std, deviation * logged.noise),
         "advantage": advantage / (jnp.sqrt((advantage**2).mean()) + 1e-6),
     }
     optimiser = actor_optimiser()

@@ -35,7 +35,7 @@ REASONS: dict[str, Said] = {
     "holdout": Said("The user is in the control group, so nothing was changed.", "用户在对照组,此处不做调整。"),
     "cap_reached": Said("No more heating was allowed this hour.", "本小时加热流量已达上限。"),
 }
-"""What each reason code says (``regulator.explain.REASONS``)."""
+"""What each reason code says (``regulator.explain.CODES``)."""
 
 CORRECTED = Said("The ranker's order, corrected for this user, put it here.", "按针对该用户修正后的排序排在这里。")
 
