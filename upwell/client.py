@@ -101,6 +101,10 @@ def content_call(content_id: str) -> Wire:
     return Wire("GET", f"/v1/contents/{quote(content_id, safe='')}")
 
 
+def policies_call(what: str = "") -> Wire:
+    return Wire("POST" if what else "GET", f"/v1/policies{what}")
+
+
 def read(answer: httpx.Response, kind: type[T]) -> T:
     """The body as a record. Raises UpwellRefused."""
     if answer.is_success:
@@ -184,6 +188,18 @@ class Client:
         """A content's state and its story."""
         return self._call(content_call(content_id), dict[str, Any])
 
+    def policies(self) -> dict[str, Any]:
+        """Versions of the policy, and who gets which."""
+        return self._call(policies_call(), dict[str, Any])
+
+    def activate(self, version: str) -> dict[str, Any]:
+        """Make a version live for all users."""
+        return self._call(policies_call(f"/{quote(version, safe='')}/activate"), dict[str, Any])
+
+    def roll_back(self) -> dict[str, Any]:
+        """End the trial under way, or go back to the version before."""
+        return self._call(policies_call("/rollback"), dict[str, Any])
+
     def _call(self, call: Wire, kind: type[T]) -> T:
         for tries in range(TRIES):
             last = tries == TRIES - 1
@@ -245,6 +261,18 @@ class AsyncClient:
     async def content(self, content_id: str) -> dict[str, Any]:
         """See ``Client.content``."""
         return await self._call(content_call(content_id), dict[str, Any])
+
+    async def policies(self) -> dict[str, Any]:
+        """See ``Client.policies``."""
+        return await self._call(policies_call(), dict[str, Any])
+
+    async def activate(self, version: str) -> dict[str, Any]:
+        """See ``Client.activate``."""
+        return await self._call(policies_call(f"/{quote(version, safe='')}/activate"), dict[str, Any])
+
+    async def roll_back(self) -> dict[str, Any]:
+        """See ``Client.roll_back``."""
+        return await self._call(policies_call("/rollback"), dict[str, Any])
 
     async def _call(self, call: Wire, kind: type[T]) -> T:
         for tries in range(TRIES):

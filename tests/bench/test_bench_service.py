@@ -50,6 +50,13 @@ def test_tfserving():
     assert found["killed_failed"] == 0
 
 
+def test_learner():
+    found = figures("learner")
+    assert found["p99_ratio"] > 0
+    assert found["learner_cpu_share"] > 0
+    assert found["updates"] > 0
+
+
 def test_soak():
     ran = CliRunner().invoke(app, ["bench", "soak", "--minutes", "0.1", "--json"], catch_exceptions=False)
     assert ran.exit_code == 0

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from upwell.agents.dials import TURNS
 from upwell.agents.observe import SEES
 from upwell.model import Interaction, Weights
-from upwell.online.experience import BREADTH, GONE_MS, Experience, tags_of
+from upwell.online.experience import BREADTH, GONE_MS, HELD, Experience, tags_of
 from upwell.regulator.slate import ORGANIC
 from upwell.service import wire
+from upwell.service.keys import digest_of
 from upwell.service.learned import WINDOW_MS
 
 NOW = 90_000 * WINDOW_MS
@@ -91,6 +92,16 @@ def test_what_is_not_learned_from_is_not_kept():
     assert lived.early == {}
 
 
+def test_of_the_holdout_it_is_kept_what_they_clicked():
+    lived = Experience()
+    assert lived.decided(decision("d1", turned=None), held=True) is None
+    lived.told(event("e1", "d1", value=5.0))
+    step = lived.decided(decision("d2", turned=None, ts=NOW + WINDOW_MS), held=True)
+    assert (step.version, step.clicks, step.impressions, step.gain) == (HELD, 1, 2, 0.0)
+    assert len(step.seen) == 0
+    assert lived.mean.windows == 0.0  # what slates bring is what policies' slates bring
+
+
 def test_a_slate_that_was_not_shown_counts_for_nothing():
     lived = Experience()
     places = decision("d").places
@@ -112,7 +123,7 @@ def test_erased_users_leave_nothing():
     lived = Experience()
     lived.decided(decision("d1"))
     lived.told(event("e1", "later"))
-    lived.erase("u")
+    lived.erase(digest_of("u"))
     assert msgspec.to_builtins(lived) == msgspec.to_builtins(Experience())
 
 

@@ -15,7 +15,7 @@ def lived(rng, count, gain, click_rate):
 
 def told(tally, gains, clicks):
     for gain, n in zip(gains, clicks, strict=True):
-        tally.add(float(gain), int(n), 40)
+        tally.add(f"u{len(tally.counts)}", float(gain), int(n), 40)
 
 
 def trial(seed, ours, theirs, click_rate=0.07, held_rate=0.07, looks=200):
@@ -34,8 +34,18 @@ def trial(seed, ours, theirs, click_rate=0.07, held_rate=0.07, looks=200):
 def test_a_tally_by_hand():
     tally = Tally()
     told(tally, [1.0, 3.0], [2, 4])
-    assert (tally.count, tally.mean, tally.variance) == (2, 2.0, 1.0)
+    assert (tally.count, tally.mean, tally.variance) == (2, 2.0, 2.0)
     assert tally.click_rate == 6 / 80
+
+
+def test_hours_of_one_user_hang_together():
+    """Two users of a hundred equal hours each tell as much as two hours would: the mean's error is that of two."""
+    tally = Tally()
+    for n in range(200):
+        tally.add(f"u{n % 2}", 1.0 + 2.0 * (n % 2), 0, 40)
+    assert tally.mean == 2.0
+    assert tally.variance / tally.count == pytest.approx(1.0)  # of 1 and 3: 2 over two users
+    assert Tally({"u": 5}, {"u": 5.0}, 0, 0).variance == np.inf
 
 
 def test_nothing_is_said_of_nobody():

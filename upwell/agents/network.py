@@ -64,31 +64,49 @@ def dials_by(xp: Namespace, role: str, put_out: Array) -> dict[str, Array]:
     return turned(xp, role, clip(xp, put_out, -1.0, 1.0))
 
 
-def save_policy(path: Path, policy: Policy, about: dict[str, Any]) -> None:
-    """Write the networks as data: arrays named ``role.layer.weight`` and ``….bias``, and what is said about them."""
-    named = {
+def named(policy: Policy) -> dict[str, np.ndarray]:
+    """Its arrays, as ``role.layer.weight`` and ``….bias``."""
+    return {
         f"{role}.{i}.{name}": np.asarray(array, np.float32)
         for role, network in policy._asdict().items()
         for i, layer in enumerate(network)
         for name, array in layer._asdict().items()
     }
-    arrays.save(path, "policy", VERSION, named, about)
+
+
+def save_policy(path: Path, policy: Policy, about: dict[str, Any]) -> None:
+    """Write the networks as data: arrays by name, and what is said about them."""
+    arrays.save(path, "policy", VERSION, named(policy), about)
 
 
 def load_policy(path: Path) -> Policy:
     """Networks that ``save_policy`` wrote. Raises BadRequest where the file is missing, or of another make."""
-    found, _ = arrays.load(path, "policy", VERSION)
+    return made_of(arrays.load(path, "policy", VERSION)[0], str(path))
+
+
+def pack_policy(policy: Policy, about: dict[str, Any]) -> bytes:
+    """What ``save_policy`` writes."""
+    return arrays.pack("policy", VERSION, named(policy), about)
+
+
+def unpack_policy(data: bytes, name: str) -> Policy:
+    """Networks that ``pack_policy`` packed. Raises BadRequest, about ``name``, where they are of another make."""
+    return made_of(arrays.unpack(data, "policy", VERSION, name)[0], name)
+
+
+def made_of(found: dict[str, np.ndarray], name: str) -> Policy:
+    """Networks of arrays by name. Raises BadRequest, about ``name``, where they are none of this version of Upwell."""
     if not all(np.isfinite(array).all() for array in found.values()):
-        raise BadRequest(f"{path}: holds numbers that are not finite: its training went astray")
+        raise BadRequest(f"{name}: holds numbers that are not finite: its training went astray")
     networks: dict[str, Network] = {}
     for role in TURNS:
         layers: list[Layer] = []
         while f"{role}.{len(layers)}.weight" in found:
-            layers.append(Layer(*(found[f"{role}.{len(layers)}.{name}"] for name in Layer._fields)))
+            layers.append(Layer(*(found[f"{role}.{len(layers)}.{part}"] for part in Layer._fields)))
         sizes = (layers[0].weight.shape[0], layers[-1].bias.shape[0]) if layers else (0, 0)
         if sizes != (len(SEES[role]), len(TURNS[role])):
             raise BadRequest(
-                f"{path}: its {role} network goes from {sizes[0]} numbers to {sizes[1]}; "
+                f"{name}: its {role} network goes from {sizes[0]} numbers to {sizes[1]}; "
                 f"this version of Upwell sees {len(SEES[role])} and turns {len(TURNS[role])}"
             )
         networks[role] = tuple(layers)
@@ -103,7 +121,12 @@ def path_of(name: str) -> Path:
 
 def version_of(path: Path) -> str:
     """What decisions by a policy's file are signed with: its name and a digest of it."""
-    return f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+    return signed(path.stem, path.read_bytes())
+
+
+def signed(name: str, data: bytes) -> str:
+    """A name, and a digest of the file's bytes."""
+    return f"{name}-{hashlib.sha256(data).hexdigest()[:8]}"
 
 
 @cache

@@ -20,7 +20,7 @@ def named(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in flat}
 
 
-def put_back(path: Path, found: dict[str, Any], like: T, what: str) -> T:
+def put_back(path: Path | str, found: dict[str, Any], like: T, what: str) -> T:
     """The pytree ``like`` (of arrays, or of their shapes and types) with the arrays that were found in ``path``.
 
     Raises BadRequest where they are not those of such a tree; ``what`` says what it is.

@@ -49,6 +49,9 @@ class Process:
         fields = Path(f"/proc/{self._popen.pid}/stat").read_text("ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
 
+    def signal(self, number: int) -> None:
+        self._popen.send_signal(number)
+
     def resident_bytes(self) -> int:
         """Memory that it holds now."""
         return int(Path(f"/proc/{self._popen.pid}/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from upwell.cli import bench, demo, doctor, experiment, explain, export, init, logs, serve, train, world
+from upwell.cli import bench, demo, doctor, experiment, explain, export, init, logs, policies, serve, train, world
 from upwell.errors import UpwellError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ logs.register(app)
 doctor.register(app)
 serve.register(app)
 explain.register(app)
+policies.register(app)
 app.add_typer(bench.app, name="bench")
 
 CTRL_C = 130

@@ -11,7 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from upwell.cli.common import Json, Seed, emit, number, progress, table
+from upwell.cli.doctor import importable
 from upwell.cli.export import check_extra
+from upwell.errors import BadRequest
 
 Store = Annotated[str, typer.Option(help="memory, sqlite or redis, started for this run, or a URL on this machine")]
 Events = Annotated[str, typer.Option(help="embedded or kafka, started for this run, or a URL on this machine")]
@@ -24,6 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: upwell bench store --json")(store)
     app.command(epilog="Example: upwell bench soak --minutes 10 --json")(soak)
     app.command(epilog="Example: upwell bench tfserving --seconds 10 --json")(tfserving)
+    app.command(epilog="Example: upwell bench learner --seconds 20 --json")(learner)
 
 
 def serve(
@@ -94,6 +97,21 @@ def tfserving(
     from upwell.bench import tfserving as bench
 
     measured("tfserving", bench.STEPS, json, partial(bench.run, candidates, connections, seconds, seed))
+
+
+def learner(
+    candidates: Annotated[int, typer.Option(help="candidates a request", min=10, max=2_000)] = 200,
+    connections: Annotated[int, typer.Option(help="keep-alive connections", min=1, max=1_000)] = 32,
+    seconds: Seconds = 20.0,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Latency at half load with the learner at work beside the server, and without, by turns."""
+    if not importable("optax"):
+        raise BadRequest("`upwell bench learner` needs the extra 'learn': pip install 'upwell[learn]'")
+    from upwell.bench import learner as bench
+
+    measured("learner", bench.STEPS, json, partial(bench.run, candidates, connections, seconds, seed))
 
 
 def measured(title: str, steps: int, json: bool, run: Callable[[Path, Callable[[], None]], dict[str, Any]]) -> None:

@@ -33,6 +33,8 @@ def serve(
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="port to listen on; 0 takes a free one")] = None,
     workers: Annotated[int | None, typer.Option(help="server processes")] = None,
+    policy: Annotated[str | None, typer.Option(help="learned policy: one that is shipped, or a file")] = None,
+    learn: Annotated[bool | None, typer.Option(help="learn from what users do (with dial_noise in --config)")] = None,
     policy_backend: Annotated[str | None, typer.Option(help="local, or tfserving: TensorFlow Serving")] = None,
     tfserving: Annotated[str | None, typer.Option(help="HOST:PORT of TensorFlow Serving's gRPC")] = None,
     print_config: Annotated[bool, typer.Option(help="print every setting with its default and meaning")] = False,
@@ -41,7 +43,7 @@ def serve(
 
     given: dict[str, Any] = {
         "store": store, "events": events, "data": data, "host": host, "port": port, "workers": workers,
-        "policy_backend": policy_backend, "tfserving": tfserving,
+        "policy": policy, "learn": learn, "policy_backend": policy_backend, "tfserving": tfserving,
     }  # fmt: skip
     settings = load(config, **given)
     if print_config:

@@ -19,12 +19,18 @@ import numpy.typing as npt
 from upwell.agents.observe import SEES
 from upwell.model import Interaction, Weights
 from upwell.service import records, wire
+from upwell.service.keys import digest_of
 from upwell.service.learned import WINDOW_MS
 
 GONE_MS = 3 * 86_400_000
 """Who has not come again by then is taken to have left."""
 EARLY = 100_000
 """Decisions whose events wait for them, at most."""
+MOST_OPEN = 50_000
+"""Users whose hours are open, at most: of who comes while so many are here nothing is learned."""
+HELD = "holdout"
+"""The version of users whom no version decides for."""
+STILL = wire.Turned(b"", b"", b"", 1.0, 0.0)
 BREADTH = SEES["user"].index("breadth")
 HEALTHY_TAGS = 23.0
 FADE = 0.999
@@ -58,7 +64,7 @@ class Step(msgspec.Struct, frozen=True):
 
     user: str
     ts: int
-    version: str  # of the policy
+    version: str  # of the policy, or ``HELD``, whose users' agents see nothing and do nothing
     seen: Floats
     action: Floats  # before it is clipped to ±1
     noise: Floats  # standard normal
@@ -89,17 +95,23 @@ class Experience(msgspec.Struct):
     early: dict[str, list[Interaction]] = {}
     mean: Mean = msgspec.field(default_factory=Mean)
 
-    def decided(self, line: wire.Logged) -> Step | None:
-        """A decision of the log; returns the step of the user's hours before, when this one begins new ones."""
-        if line.turned is None or line.decision_id in self.user_of:
+    def decided(self, line: wire.Logged, held: bool = False) -> Step | None:
+        """A decision of the log; returns the step of the user's hours before, when this one begins new ones.
+
+        ``held``: the user is in the holdout.
+        """
+        turned, version = (STILL, HELD) if held else (line.turned, line.policy_version)
+        if turned is None or line.decision_id in self.user_of:
             return None
-        window, turned, user = line.ts // WINDOW_MS, line.turned, line.user_id
+        window, user = line.ts // WINDOW_MS, line.user_id
         hours, done = self.open.get(user), None
         if hours is not None and window > hours.window:
             done, hours = self._closed(user, np.frombuffer(turned.seen, np.float32)), None
         if hours is None:
+            if len(self.open) >= MOST_OPEN:
+                return done
             hours = self.open[user] = Open(
-                window, turned.seen, turned.action, turned.noise, turned.deviation, line.weights, line.policy_version
+                window, turned.seen, turned.action, turned.noise, turned.deviation, line.weights, version
             )
         places = line.places if not line.instead else []  # in the shadow something else was shown
         hours.slates[line.decision_id] = Slate(tuple(place.id for place in places))
@@ -129,12 +141,12 @@ class Experience(msgspec.Struct):
         for user in [user for user, hours in self.open.items() if hours.window < last]:
             yield self._closed(user, None)
 
-    def erase(self, user: str) -> None:
-        """Forget a user."""
-        hours = self.open.pop(user, None)
-        for decision in hours.slates if hours is not None else ():
-            del self.user_of[decision]
-        for decision in [id for id, events in self.early.items() if events[0].user_id == user]:
+    def erase(self, digest: str) -> None:
+        """Forget a user (``keys.digest_of``)."""
+        for user in [user for user in self.open if digest_of(user) == digest]:
+            for decision in self.open.pop(user).slates:
+                del self.user_of[decision]
+        for decision in [id for id, events in self.early.items() if digest_of(events[0].user_id) == digest]:
             del self.early[decision]
 
     def _closed(self, user: str, next_seen: Floats | None) -> Step:
@@ -147,9 +159,10 @@ class Experience(msgspec.Struct):
         valid = sum(place.valid for place in places)
         money = sum(place.value for place in places)
         watched = valid - 0.5 * (clicks - valid)
-        self.mean.add(slates, watched, money)
-        seen = np.frombuffer(hours.seen, np.float32)
-        gain = gain_of(hours, self.mean, slates, watched, money, seen, next_seen)
+        seen, gain = np.frombuffer(hours.seen, np.float32), 0.0
+        if hours.version != HELD:
+            self.mean.add(slates, watched, money)
+            gain = gain_of(hours, self.mean, slates, watched, money, seen, next_seen)
         return Step(
             user, hours.window * WINDOW_MS, hours.version, seen, np.frombuffer(hours.action, np.float32),
             np.frombuffer(hours.noise, np.float32) / np.float32(hours.deviation), gain, next_seen, clicks,

@@ -85,10 +85,16 @@ def gate(steps: Steps, std: float, current: Network, new: Network, confidence: f
 
 
 def fair(steps: Steps) -> Steps:
-    """The latest ``OF_USER`` steps of each user, their gains cut to what most of them are within."""
-    steps = steps.at(before_equals(np, steps.user[::-1])[::-1] < OF_USER)
-    low, high = np.quantile(steps.gain, [EXTREME, 1.0 - EXTREME]) if len(steps.gain) else (0.0, 0.0)
-    return steps._replace(gain=np.clip(steps.gain, low, high))
+    """Steps as all that is learned or judged goes by them, ``fairly``."""
+    counts, gain = fairly(steps.user, steps.gain)
+    return steps._replace(gain=gain).at(counts)
+
+
+def fairly(user: npt.NDArray[np.int64], gain: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
+    """Which of the steps ``[N]`` count, the latest ``OF_USER`` of each user; and gains cut to what most of them are."""
+    counts = before_equals(np, user[::-1])[::-1] < OF_USER
+    low, high = np.quantile(gain[counts], [EXTREME, 1.0 - EXTREME]) if len(gain) else (0.0, 0.0)
+    return counts, np.clip(gain, low, high)
 
 
 def facts(seen: Floats, action: Floats, squared: Floats) -> Floats:

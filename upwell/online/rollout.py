@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import msgspec
+import numpy as np
 
 from upwell.experiment.stats import Interval, always_valid
+from upwell.service.keys import digest_of
 
 SHARES = (0.05, 0.25, 1.0)
 """Of users who get a version on trial, stage by stage; with all of them it is the live one."""
@@ -17,29 +19,45 @@ Verdict = Literal["wait", "widen", "roll_back"]
 
 
 class Tally(msgspec.Struct):
-    """What the users of a version came to. An observation is a user's day."""
+    """What the users of a version came to. An observation is a user's six hours; those of one user hang together."""
 
-    count: int = 0
-    total: float = 0.0  # of gains
-    squares: float = 0.0
+    counts: dict[str, int] = {}  # by user
+    gains: dict[str, float] = {}  # by user, summed
     clicks: int = 0
     impressions: int = 0
 
-    def add(self, gain: float, clicks: int, impressions: int) -> None:
-        """One more user's day."""
-        self.count += 1
-        self.total += gain
-        self.squares += gain * gain
+    def add(self, user: str, gain: float, clicks: int, impressions: int) -> None:
+        """One more of a user's hours."""
+        self.counts[user] = self.counts.get(user, 0) + 1
+        self.gains[user] = self.gains.get(user, 0.0) + gain
         self.clicks += clicks
         self.impressions += impressions
 
+    def forget(self, digest: str) -> None:
+        """A user was erased (``keys.digest_of``). Their clicks, which tell of nobody, stay."""
+        for user in [user for user in self.counts if digest_of(user) == digest]:
+            del self.counts[user], self.gains[user]
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts.values())
+
     @property
     def mean(self) -> float:
-        return self.total / max(self.count, 1)
+        return sum(self.gains.values()) / max(self.count, 1)
 
     @property
     def variance(self) -> float:
-        return max(self.squares / max(self.count, 1) - self.mean**2, 0.0)
+        """Of an observation, so that the mean's is this over ``count``, however much users differ (Cochran 1977, 6.3).
+
+        Infinite with fewer than two users.
+        """
+        many = len(self.counts)
+        if many < 2:
+            return np.inf
+        counts = np.fromiter(self.counts.values(), np.float64, many)
+        off = np.fromiter(self.gains.values(), np.float64, many) - counts * self.mean
+        return float((off**2).sum() * many / (many - 1) / counts.sum())
 
     @property
     def click_rate(self) -> float:
@@ -49,10 +67,10 @@ class Tally(msgspec.Struct):
 class Terms(NamedTuple):
     """What a version must hold to."""
 
-    worse: float = 0.03  # gain that a version may fall behind the live one, in units of a user's day under it
+    worse: float = 0.03  # gain that a version may fall behind the live one, of what a user's hours bring in the mean
     click_loss: float = 0.03  # share of the holdout's click rate that it may lose
     alpha: float = 0.05
-    planned: int = 2_000  # user days after which a stage should be decided
+    planned: int = 2_000  # observations after which a stage should be decided
     most: int = 8_000  # after which one that is not is rolled back
 
 
@@ -73,18 +91,18 @@ def judge(trial: Tally, live: Tally, held: Tally, terms: Terms) -> Judged:
     apart = between(trial, live, terms)
     lost = click_loss(trial, held, terms)
     if apart.high < 0.0:
-        return Judged("roll_back", f"worse than the live version: {apart.mean:+.4f} a user's day", apart)
+        return Judged("roll_back", f"worse than the live version: {apart.mean:+.4f} a user's hours", apart)
     if lost.low > terms.click_loss:
         return Judged("roll_back", f"loses {lost.mean:.1%} of the holdout's click rate", apart)
     if apart.low > -terms.worse and trial.count >= terms.planned // 4:
-        return Judged("widen", f"no worse than {apart.low:+.4f} a user's day", apart)
+        return Judged("widen", f"no worse than {apart.low:+.4f} a user's hours", apart)
     if trial.count >= terms.most:
-        return Judged("roll_back", f"not shown to be as good in {trial.count:,} user days", apart)
-    return Judged("wait", f"{trial.count:,} user days so far", apart)
+        return Judged("roll_back", f"not shown to be as good in {trial.count:,} of its users' hours", apart)
+    return Judged("wait", f"{trial.count:,} of its users' hours so far", apart)
 
 
 def between(ours: Tally, theirs: Tally, terms: Terms) -> Interval:
-    """Difference of mean gains, always valid. Each side must have two observations, else it is infinite."""
+    """Difference of mean gains, always valid. Each side must have two users, else it is infinite."""
     count = min(ours.count, theirs.count)
     variance = count * (ours.variance / max(ours.count, 1) + theirs.variance / max(theirs.count, 1))
     return always_valid(ours.mean - theirs.mean, variance, count, terms.alpha, terms.planned)
@@ -97,5 +115,5 @@ def click_loss(ours: Tally, held: Tally, terms: Terms) -> Interval:
         return always_valid(0.0, 0.0, 0.0)
     ratio = ours.click_rate / held.click_rate
     error2 = ratio**2 * (1.0 / max(ours.clicks, 1) + 1.0 / held.clicks)
-    each = max(held.impressions // max(held.count, 1), 1)  # impressions of a user's day
+    each = max(held.impressions // max(held.count, 1), 1)  # impressions of an observation
     return always_valid(1.0 - ratio, error2 * count, count, terms.alpha, terms.planned * each)

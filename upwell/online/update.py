@@ -25,7 +25,7 @@ from upwell.learn.replay import WIDE, Memory, first_critic
 from upwell.online.experience import Step
 
 RATES = mappo.Rates(entropy=0.0, critic_batch=1_024, critic_updates=256)
-LEARNING, EPOCHS, BATCH = 3e-4, 4, 2_048
+LEARNING, EPOCHS, BATCH = 3e-4, 8, 512
 """A tenth of training's step: what is learned of is what chance made of it, and users are real."""
 
 

@@ -78,6 +78,10 @@ def add_routes(app: FastAPI) -> None:
     app.add_api_route("/v1/users/{id:path}", get_user, methods=["GET"])
     app.add_api_route("/v1/users/{id:path}", delete_user, methods=["DELETE"])
     app.add_api_route("/v1/decisions/{id:path}", get_decision, methods=["GET"])
+    app.add_api_route("/v1/policies", get_policies, methods=["GET"])
+    app.add_api_route("/v1/policies/{id}", get_policy, methods=["GET"])
+    app.add_api_route("/v1/policies/rollback", post_rollback, methods=["POST"])
+    app.add_api_route("/v1/policies/{id}/activate", post_activate, methods=["POST"])
     app.add_api_route("/v1/switch", get_switch, methods=["GET"])
     app.add_api_route("/v1/switch", put_switch, methods=["PUT"])
     app.add_api_route("/healthz", healthz, methods=["GET"])
@@ -145,6 +149,30 @@ async def get_decision(id: str, http: Request, content: str | None = None) -> Re
     if line is None:
         raise Refused(404, "not_found", f"no decision '{id}'", "id")
     return answer(await views.decision(node_of(http), line, content))
+
+
+async def get_policies(http: Request) -> Response:
+    """Versions of the policy: who gets which, where each came from and what became of it."""
+    return answer(await views.policies(node_of(http)))
+
+
+async def get_policy(id: str, http: Request) -> Response:
+    """One version."""
+    return answer(views.version((await views.policies_of(node_of(http))).of(checked(id))))
+
+
+async def post_activate(id: str, http: Request) -> Response:
+    """Make a version live for all users from the next request on; a trial ends."""
+    node, now_ms = node_of(http), node_of(http).clock()
+    await node.change_versions(lambda policies: policies.activate(checked(id), "by an operator", now_ms))
+    return answer(await views.policies(node))
+
+
+async def post_rollback(http: Request) -> Response:
+    """End the trial that is under way, or else go back to the version that was live before."""
+    node, now_ms = node_of(http), node_of(http).clock()
+    await node.change_versions(lambda policies: policies.roll_back("by an operator", now_ms))
+    return answer(await views.policies(node))
 
 
 async def get_switch(http: Request) -> Response:

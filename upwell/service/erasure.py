@@ -7,12 +7,12 @@ import secrets
 import time
 from collections.abc import MutableMapping
 
-from upwell.events.port import Log
+from upwell.events.port import CONTROL, Log, LogDown
 from upwell.model import Answer
 from upwell.service import wire
 from upwell.service.clock import Clock
 from upwell.service.errors import Refused, store_down
-from upwell.service.keys import request_key
+from upwell.service.keys import digest_of, request_key
 from upwell.service.live import Live
 from upwell.service.recall import Recall
 from upwell.service.saver import Saver
@@ -60,12 +60,21 @@ class Erasure:
                     self._live.erase(user_id, self._clock())
                     for key in [k for k in self._answers if k.startswith(request_key(user_id, ""))]:
                         del self._answers[key]
+                self._tell_learner(user_id)
                 await asyncio.to_thread(self._store.scrub)
             except StoreDown:
                 raise store_down() from None
             finally:
                 self.user = None
         return erased
+
+    def _tell_learner(self, user_id: str) -> None:
+        """Let a learner forget them too; under a name that only who knows the user can tell. Raises Refused."""
+        name = digest_of(user_id)
+        try:
+            self._events.append(CONTROL, [(name, self._clock(), wire.encoder.encode(wire.Erased(wire.SCHEMA, name)))])
+        except LogDown:
+            raise Refused(429, "log_down", "the log cannot be written: erase them again", retry_after_s=1) from None
 
     async def _in_order(self, user_id: str) -> None:
         """Let the worker erase a user where the log has come to now, and wait until it did.

@@ -6,6 +6,7 @@ those of the simulated platform. Only where the numbers come from is written her
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from upwell.agents.network import Policy
 from upwell.agents.system import SystemDials
 from upwell.agents.user import Sight, UserDials
 from upwell.agents.xp import hash_uniform
+from upwell.regulator.assignment import assign, unit_id
 from upwell.regulator.policy import Standing
 from upwell.service.records import COLUMN
 from upwell.service.settings import Settings
@@ -58,12 +60,25 @@ class Learned(NamedTuple):
     served: dict[str, Served] | None = None  # who works each role's network out, if not this process
 
 
+class Trial(NamedTuple):
+    """A version that a share of users gets: of its networks the users' agents', for what contents ask concerns all."""
+
+    learned: Learned
+    share: float
+
+    def gets(self, users: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Who of the users ``[B]`` gets it: whoever does goes on to when the share is widened."""
+        units = np.fromiter(map(unit_id, users), np.uint32, len(users))
+        return assign(np, units, unit_id(self.learned.version)) < self.share
+
+
 class Playing(NamedTuple):
     """What decisions are made by until the next tick."""
 
     learned: Learned
     seen: observe.Platform
     record: Floats  # see ``record_of``
+    trial: Trial | None = None
 
 
 def load(name: str) -> Learned | None:
@@ -138,12 +153,14 @@ def users_turn(
     now_ms: int,
     seen: observe.Platform,
     noise: Floats | None = None,
+    trial: tuple[Learned, npt.NDArray[np.bool_]] | None = None,
 ) -> tuple[UserDials, Floats, Floats]:
     """The dials of users ``[B]`` as they come, f32 ``[B]`` each; what each agent saw, and its action.
 
     Args:
         engaged: users' tags (``fold.engaged``).
         noise: to be added to the actions ``[B, d]``.
+        trial: another version, and who gets it ``[B]``.
     """
     profile, recent = (arrived[name].astype(np.float32) for name in ("profile", "recent"))
     sees = observe.of_user(
@@ -151,6 +168,9 @@ def users_turn(
         (now_ms - arrived["created_ms"]) / DAY_MS, seen,
     )  # fmt: skip
     action = put_out(learned, "user", sees)
+    if trial is not None:
+        other, gets = trial
+        action = np.where(gets[:, None], put_out(other, "user", sees), action)
     action = action if noise is None else action + noise
     return UserDials(**network.dials_by(np, "user", action)), sees, action
 

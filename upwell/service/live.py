@@ -15,7 +15,7 @@ from upwell.model import Weights
 from upwell.regulator import slate
 from upwell.service import fold, learned, recommend, records, wire
 from upwell.service.keys import decision_keys
-from upwell.service.learned import Playing
+from upwell.service.learned import Learned, Playing, Trial
 from upwell.service.memory import HOUR_MS, Memory
 from upwell.service.recommend import Asked, Grants, Window
 from upwell.service.records import key_of
@@ -36,6 +36,7 @@ class Live(Memory):
         self.grants = Grants(np.zeros((1, 1), np.int32))
         self.learned = learned.backed(settings)
         self.mode = "rules" if self.learned is None else "policy"
+        self.trial: Trial | None = None  # another version of it, for some users
         self.playing: Playing | None = None  # by the learned policy, as of the last tick
         self.window_hour, self.window_shown, self.window_heated = -1, 0, 0
         self.throttle = 1.0
@@ -60,7 +61,13 @@ class Live(Memory):
             ctr = self.platform_ctr
             seen = learned.platform(self.settings, scale, ctr, self.throttle, 0.0, 1.0)  # users see no pool, no load
             record = learned.record_of(self.contents, scale, ctr, now_ms)
-            self.playing = Playing(self.learned, seen, record)
+            self.playing = Playing(self.learned, seen, record, self.trial)
+
+    def play(self, learned: Learned, trial: Trial | None) -> None:
+        """Go by these versions of the policy from the next request on."""
+        self.learned, self.trial = learned, trial
+        if self.playing is not None:
+            self.playing = self.playing._replace(learned=learned, trial=trial)
 
     def next_id(self, now_ms: int) -> str:
         """An id for a decision: server, time and count, so that no two are alike, on any server."""
@@ -127,6 +134,9 @@ class Live(Memory):
             self._line(one, id, places, arm, now_ms, why)
             for one, id, places in zip(asked, ids, wire.places_of(asked, decided, names), strict=True)
         ]
+        if playing is not None and playing.trial is not None and decided.on_trial is not None:
+            for line, tried in zip(lines, decided.on_trial.tolist(), strict=True):
+                line.policy_version = playing.trial.learned.version if tried else line.policy_version
         questions = wire.questions_of(asked, decided, names, settings.seed)
         minds = decided.arrived["mind"].astype(np.float64).round(4).tolist()  # for people: short in the log
         turned = wire.turned_of(decided, settings.dial_noise)

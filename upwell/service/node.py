@@ -27,12 +27,14 @@ from upwell.service.erasure import ERASING, Erasure
 from upwell.service.errors import Refused, decode_refusal, store_down
 from upwell.service.follower import Follower
 from upwell.service.keys import BESIDE, request_key
+from upwell.service.learned import Trial
 from upwell.service.live import Live
 from upwell.service.recall import Recall
 from upwell.service.regulator import Regulator, place_users
 from upwell.service.saver import Saver
 from upwell.service.settings import Settings
 from upwell.service.shelf import Shelf
+from upwell.service.versions import Policies, Versions
 from upwell.state.batch import Batch
 from upwell.state.errors import Fenced, StoreDown
 from upwell.state.port import Store, pages
@@ -44,6 +46,7 @@ DAY_MS = 86_400_000
 REQUESTS = 100_000
 """Answers kept, so that a request sent again gets the same one."""
 SWEEP_S = 60.0
+VERSIONS_S = 0.5
 RECOVERED_AT_ONCE = 2_000
 
 
@@ -58,7 +61,8 @@ class Node:
         self.live = Live(settings, f"{events.slot}-{secrets.token_hex(4)}", not shared)
         # The lease is the slot's, so that a restarted server has it back at once.
         self.regulator = Regulator(settings, self.live, store, events.slot)
-        self.saver = Saver(store, events, self.live)
+        self.versions = Versions(store, self.live.learned)
+        self.saver = Saver(store, events, self.live, settings.learn)
         self.batcher = Batcher(settings, self.live, events, self.saver.logged)
         self.recall = Recall(store, self.live)
         self.answers: OrderedDict[str, asyncio.Future[Answer]] = OrderedDict()
@@ -77,7 +81,7 @@ class Node:
         if self.shared:
             self.follower = Follower(self.settings, self.store, self.live, self.clock, self.events)
             await asyncio.to_thread(self.follower.load)
-            loops = (
+            loops: tuple[tuple[str, Coroutine[Any, Any, None]], ...] = (
                 ("follow", self._every(0.0, self.follower.follow)),
                 ("report", self._every(self.settings.tick_s / 2, self.follower.report)),
                 ("sweep", self._every(SWEEP_S, self.sweep)),
@@ -90,6 +94,8 @@ class Node:
             )
             if not isinstance(self.clock, Simulated):
                 loops += (("tick", self._every(self.settings.tick_s, self.tick)),)
+        await self.follow_versions()
+        loops += (("versions", self._every(VERSIONS_S, self.follow_versions)),)
         self.ready = True
         self._loops = [asyncio.create_task(loop, name=name) for name, loop in loops]
 
@@ -307,9 +313,31 @@ class Node:
         (body,) = await asyncio.to_thread(self.store.get, "decision", [decision_id])
         return wire.logged_decoder.decode(body) if body is not None else None
 
+    async def follow_versions(self) -> None:
+        """Go by the versions of the policy that the store names, and hear how far the learner has read."""
+        chosen = await asyncio.to_thread(self.versions.look)
+        if chosen is not None:
+            self.live.play(*chosen)
+            log.info("the policy is %s%s", chosen.live.version, of_trial(chosen.trial))
+        if self.settings.learn:
+            self.saver.read = await asyncio.to_thread(self.store.offsets)
+
+    async def change_versions(self, change: Callable[[Policies], object]) -> Policies:
+        """Change who gets which version, from the next request on. Raises Refused."""
+        try:
+            changed = await asyncio.to_thread(self.versions.change, change, self.clock())
+            await self.follow_versions()
+        except StoreDown:
+            raise store_down() from None
+        return changed
+
     async def switch(self, mode: str) -> None:
         """Who decides from the next request on; kept across restarts."""
         self.live.mode = mode
         batch = Batch()
         batch.put("meta", "switch", mode.encode())
         await self.saver.write(batch)
+
+
+def of_trial(trial: Trial | None) -> str:
+    return "" if trial is None else f", {trial.learned.version} for {trial.share:.0%} of users"

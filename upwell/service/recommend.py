@@ -95,6 +95,7 @@ class Decided(NamedTuple):
     contributions: Parts  # of it, f32 [B, 1, K] each
     empty: npt.NDArray[np.bool_]  # places that nothing was left for [B, 1, K]
     turned: Turned | None = None  # where dials are turned with noise
+    on_trial: npt.NDArray[np.bool_] | None = None  # who got the version on trial [B], where there is one
 
 
 def prepare(contents: Contents, request: Request, number: int, user_row: int) -> Asked:
@@ -158,7 +159,7 @@ def decide(
     allowed = np.where(protected, np.float32(0.0), np.float32(window.throttle))
     profile, engaged = arrived["profile"].astype(np.float32), fold.engaged(arrived)
     batch = Batch(settings, contents, platform_ctr, asked, arrived, profile, engaged, rows, keys, size, now_ms)
-    dials, turned = RULES.user, None
+    dials, turned, on_trial = RULES.user, None, None
     if playing is None or grants is None:
         scores = -np.arange(width, dtype=np.float32) + np.zeros((count, 1), np.float32)
         organic_by: Parts = {"rank": scores[:, None, :] / np.float32(MILLI)}
@@ -167,7 +168,11 @@ def decide(
         if settings.dial_noise > 0.0:
             whose = np.fromiter((key_of(one.request.user_id) for one in asked), np.uint32, count)
             noise = np.float32(settings.dial_noise) * learned.noise(settings.seed, whose, now_ms)
-        dials, sees, action = learned.users_turn(playing.learned, arrived, engaged, now_ms, playing.seen, noise)
+        trial = None
+        if playing.trial is not None:
+            on_trial = playing.trial.gets([one.request.user_id for one in asked])
+            trial = (playing.trial.learned, on_trial) if on_trial.any() else None
+        dials, sees, action = learned.users_turn(playing.learned, arrived, engaged, now_ms, playing.seen, noise, trial)
         if noise is not None:
             turned = Turned(sees, action, noise, ~protected, np.zeros(count, np.float32))
         parts = learned.corrected(
@@ -214,7 +219,7 @@ def decide(
     organic = picked.kind == slate.ORGANIC
     unfit = take(np, question.blocked, np.where(organic, picked.column, 0))
     logit, named = explain.contributions(np, question, picked, organic_by, heated_by, tried_by)
-    return Decided(question, picked, bits, arrived, logit, named, organic & unfit, turned)
+    return Decided(question, picked, bits, arrived, logit, named, organic & unfit, turned, on_trial)
 
 
 def given_scores(asked: Sequence[Asked], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:

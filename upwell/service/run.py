@@ -68,7 +68,7 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     if settings.client_token is None and settings.operator_token is None:
         log.warning("no token is set: whoever can reach %s may do everything, and only this machine can", url)
-    if settings.shared:
+    if settings.shared or settings.learn:
         Family(settings, bound).run(lambda: ready(url))
     else:
         serve_on(settings, bound, lambda: ready(url))
@@ -148,8 +148,9 @@ class Family:
         self._bound.set_inheritable(True)
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, self._stop)
-        names = ["worker", *(f"server {n}" for n in range(self._settings.workers))]
-        for name in names:
+        workers = ["worker"] if self._settings.shared else []
+        names = [*workers, *(f"server {n}" for n in range(self._settings.workers))]
+        for name in [*names, *(["learner"] if self._settings.learn else [])]:
             self._start(name)
         for name in names:
             self._wait(name)
@@ -167,7 +168,9 @@ class Family:
 
     def _start(self, name: str) -> None:
         fd = self._bound.fileno()
-        command = [sys.executable, "-m", "upwell.service.child", name.split()[0], str(fd)]
+        # The learner is no part of the service: it needs JAX, and nobody waits for it.
+        module = "upwell.online.child" if name == "learner" else "upwell.service.child"
+        command = [sys.executable, "-m", module, name.split()[0], str(fd)]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[fd], start_new_session=True
         )

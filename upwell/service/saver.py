@@ -13,12 +13,28 @@ from upwell.state.batch import Batch
 from upwell.state.errors import Conflict, StoreDown
 from upwell.state.port import Store
 
+LEARNER = "learner/"
+"""Before a partition's name: the offset that the learner has read it to."""
+WAITED_FOR_BYTES = 1 << 30
+
+
+def trim(events: Log, partition: str, offset: int, read: dict[str, int] | None) -> None:
+    """Let go of what is saved. ``read``: offsets of the store, where a learner reads the log too.
+
+    It is waited for while the journal has room: what serves comes before what learns.
+    """
+    if read is not None and events.healthy().journal_bytes < WAITED_FOR_BYTES:
+        offset = min(offset, read.get(LEARNER + partition, 0))
+    events.trim(partition, offset)
+
 
 class Saver:
     """Saves what ``live`` folded; where another folds for the store, drops it."""
 
-    def __init__(self, store: Store, events: Log, live: Live) -> None:
+    def __init__(self, store: Store, events: Log, live: Live, learned_from: bool = False) -> None:
+        """``learned_from``: what is logged, by a process that must have read it before it may go."""
         self._store, self._events, self._live = store, events, live
+        self.read: dict[str, int] | None = {} if learned_from else None  # the store's offsets, as of lately
         self._pending: Batch | None = None
         self._saving = asyncio.Lock()
         self._stale_since_s: float | None = None
@@ -86,4 +102,4 @@ class Saver:
             self._pending = None
             self._stale_since_s = None
             for partition, (_, position) in batch.offsets.items():
-                self._events.trim(partition, position)
+                trim(self._events, partition, position, self.read)

@@ -76,6 +76,8 @@ class Settings(BaseSettings):
         0.0,
         description="deviation of noise on users' dials, of which 1 is half their span; 0: none, and none learned of",
     )
+    learn: bool = Field(False, description="learn from what users do, in a process of its own; needs `dial_noise`")
+    learn_steps: int = Field(4_096, ge=64, description="users' six hours that each update of the policy waits for")
     policy_backend: Literal["local", "tfserving"] = Field("local", description="who works its networks out")
     tfserving: str = Field("", description="HOST:PORT of TensorFlow Serving's gRPC, for `policy_backend` tfserving")
     tfserving_ms: float = Field(5.0, gt=0.0, le=1_000.0, description="after this wait for it the local policy decides")
@@ -164,6 +166,8 @@ def load(path: Path | None = None, **given: Any) -> Settings:
         raise BadRequest("clock: a simulation runs on one server with the embedded log; give workers = 1")
     if made.policy_backend == "tfserving":
         _check_served(made)
+    if made.learn:
+        _check_learning(made)
     return made
 
 
@@ -175,6 +179,18 @@ def _check_served(settings: Settings) -> None:
         raise BadRequest("policy_backend: tfserving works out a learned policy, and `policy` is empty")
     if find_spec("tensorflow_serving") is None:
         raise BadRequest("policy_backend: tfserving needs tensorflow-serving-api: pip install 'upwell[export]'")
+
+
+def _check_learning(settings: Settings) -> None:
+    """Raises BadRequest where nothing could be learned."""
+    if not settings.policy:
+        raise BadRequest("learn: what learns is a policy, and `policy` is empty")
+    if not settings.dial_noise:
+        raise BadRequest("learn: nothing can be learned while all dials stand still; give dial_noise = 0.1, say")
+    if settings.store_url.startswith("memory:"):
+        raise BadRequest("learn: the learner is a process of its own and needs a store that both can open")
+    if find_spec("optax") is None:
+        raise BadRequest("learn: needs the extra 'learn': pip install 'upwell[learn]'")
 
 
 def _variables(name: str) -> list[str]:

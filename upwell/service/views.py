@@ -12,9 +12,11 @@ from upwell.agents import content as agent
 from upwell.regulator import slate, words
 from upwell.regulator.ledger import COIN
 from upwell.service import fold, story, why, wire
-from upwell.service.errors import Refused
+from upwell.service.errors import Refused, store_down
 from upwell.service.node import Node
 from upwell.service.records import COUNTS
+from upwell.service.versions import Policies, Version
+from upwell.state.errors import StoreDown
 
 MIND = ("exploitation", "curiosity", "fatigue", "satisfaction")
 STORY = 1_000
@@ -116,3 +118,25 @@ def item(place: wire.Place, position: int, stories: dict[str, list[bytes]], ts: 
         "sentence": says.en,
         "sentence_zh": says.zh,
     }
+
+
+async def policies_of(node: Node) -> Policies:
+    """Who gets which version. Raises Refused 409 where there are none, and 429."""
+    try:
+        return await asyncio.to_thread(node.versions.read, node.clock())
+    except StoreDown:
+        raise store_down() from None
+
+
+async def policies(node: Node) -> dict[str, Any]:
+    """Versions of the policy, the latest first. Raises Refused."""
+    found = await policies_of(node)
+    return {
+        "live": found.live, "trial": found.trial or None, "share": found.share, "base": found.base,
+        "before": found.before[::-1], "versions": [version(one) for one in found.versions[::-1]],
+    }  # fmt: skip
+
+
+def version(one: Version) -> dict[str, Any]:
+    """A version and its life so far."""
+    return {"id": one.id, "parent": one.parent or None, "state": one.state, "history": one.history}

@@ -91,7 +91,15 @@ class Event(msgspec.Struct, omit_defaults=True):
     erased: str | None = None  # under which name of the kind ``meta`` the worker says that it did
 
 
+class Erased(msgspec.Struct):
+    """A line of ``upwell-control``: a user was erased (``keys.digest_of``)."""
+
+    schema: int
+    digest: str
+
+
 encoder = msgspec.json.Encoder()
+erased_decoder = msgspec.json.Decoder(Erased)
 logged_decoder = msgspec.json.Decoder(Logged)
 event_decoder = msgspec.json.Decoder(Event)
 content_decoder = msgspec.json.Decoder(Content)

@@ -25,7 +25,9 @@ from upwell.service.memory import DAY_S
 from upwell.service.order import Order
 from upwell.service.records import COLUMN
 from upwell.service.regulator import Regulator, place_users
+from upwell.service.saver import trim
 from upwell.service.settings import Settings
+from upwell.service.versions import Versions
 from upwell.state.batch import Batch
 from upwell.state.errors import Conflict, Fenced, StoreDown
 from upwell.state.port import EVERYTHING, Store, pages
@@ -49,6 +51,8 @@ class Worker:
         self.settings, self.store, self.events, self.clock = settings, store, events, clock
         self.live = Live(settings, f"worker-{events.slot}", trails=True)
         self.regulator = Regulator(settings, self.live, store, self.live.server)
+        self.versions = Versions(store, self.live.learned)
+        self.read: dict[str, int] | None = {} if settings.learn else None  # see ``saver.trim``
         self.allowances = Allowances()
         self.watcher = store.watch(["content"])
         self._reread = False
@@ -178,7 +182,7 @@ class Worker:
         self.live.written(batch)
         self.folded += len(entries)
         for partition, (_, after) in batch.offsets.items():
-            self.events.trim(partition, after)
+            trim(self.events, partition, after, self.read)
         return True
 
     def reread(self) -> None:
@@ -190,6 +194,7 @@ class Worker:
         fresh.contents.unsaved[:] = 0
         fresh.erased = self.live.erased
         self.live = self.regulator.live = fresh
+        self.versions.forget()
         try:
             counted = dict(pages(self.store.scan_counters, "content"))
             for name, row in list(fresh.contents.rows.at.items()):
@@ -242,6 +247,10 @@ class Worker:
 
     def tick(self) -> None:
         """Allocate for all servers, where this worker holds the lease, and tell them."""
+        if (chosen := self.versions.look()) is not None:
+            self.live.play(*chosen)
+        if self.read is not None:
+            self.read = self.store.offsets()
         regulator = self.regulator
         before = regulator.lease
         lease = regulator.hold()

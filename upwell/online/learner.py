@@ -1,0 +1,333 @@
+"""The learner: reads the log beside the service, learns from it, and brings new versions before users, step by step.
+
+Half of the users are pupils, of whose steps policies learn; on the steps of the other half a new version must pass the
+gate. Then some users get it, and it is widened or rolled back by what becomes of them. All that the learner knows is
+written with the offsets that it is the state of and with what it changed, in one write: whatever dies when, each entry
+counts once. For one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import jax
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from upwell.agents.network import Policy, pack_policy, signed, unpack_policy
+from upwell.errors import BadRequest
+from upwell.events.port import CONTROL, DECISIONS, INTERACTIONS, Consumer, Entry, LogDown, OffsetLost, Offsets
+from upwell.online import gate, kept, rollout, update
+from upwell.online.experience import HELD, Experience, Step
+from upwell.online.kept import Progress
+from upwell.online.rollout import Tally, Terms
+from upwell.regulator.assignment import assign, unit_id
+from upwell.service import learned, wire
+from upwell.service.keys import digest_of
+from upwell.service.memory import HOLDOUT_SALT
+from upwell.service.order import Order
+from upwell.service.saver import LEARNER
+from upwell.service.settings import Settings
+from upwell.service.tables import Users
+from upwell.service.versions import body_id, put, read
+from upwell.state.batch import Batch
+from upwell.state.errors import Conflict, Fenced, StoreDown
+from upwell.state.port import Store
+
+log = logging.getLogger(__name__)
+
+GROUP = "learner"
+ENTRIES = 2_000
+POLL_S = 0.2
+LEASE_S = 120.0
+"""Longer than an update takes."""
+PUPIL_SALT = 7_002
+
+
+class Pace(NamedTuple):
+    """How much of what."""
+
+    steps: int = 4_096  # new ones of pupils between two updates
+    batch: int = 8_192  # that an update learns from, of those remembered
+    remembered: int = 16_384  # the latest, of pupils and of judges each
+    looks: int = 64  # steps of users on trial between two looks at them
+    rejections: int = 8  # in a row, after which learning begins anew from what is live
+    save_s: float = 15.0
+    terms: Terms = Terms()
+
+
+PACE = Pace()
+
+
+class Learner:
+    """``step`` until told to stop."""
+
+    def __init__(
+        self, settings: Settings, store: Store, open_log: Callable[[str, Offsets], Consumer], owner: str = GROUP,
+        pace: Pace = PACE,
+    ) -> None:  # fmt: skip
+        """``open_log``: of the group and the function that tells stored offsets. ``owner``: of the lease, the same
+        after a restart, so that it need not wait for its former self."""
+        self.settings, self.store, self.pace = settings, store, pace
+        base = learned.load(settings.policy)
+        if base is None:
+            raise BadRequest("learn: what learns is a policy, and `policy` is empty")
+        self.base = base
+        self.holdout = Users(settings.holdout, HOLDOUT_SALT)
+        self.owner, self.lease = owner, None
+        self._load()
+        self.consumer = open_log(GROUP, lambda partitions: {p: self.offsets.get(p, 0) for p in partitions})
+        self.order = Order(lambda: self.now_ms)
+        self._next_save_s = time.monotonic() + pace.save_s
+
+    def _load(self) -> None:
+        """What the store has: of the learner, and of who gets which version."""
+        stored = self.store.offsets()
+        self.saved = {p.removeprefix(LEARNER): at for p, at in stored.items() if p.startswith(LEARNER)}
+        self.offsets = dict(self.saved)
+        (body,) = self.store.get("meta", [kept.ID])
+        self.number, self.policies = read(self.store, self.base.version, 0)
+        fresh = update.first_learner(self._policy(self.policies.live).user, self.settings.seed)
+        self.learner, self.lived, self.progress = fresh, Experience(), Progress(self.base.version)
+        pupils, judges = list[Step](), list[Step]()
+        if body is not None:
+            learner, self.lived, progress, pupils, judges = kept.unpack(body, fresh)
+            if progress.base == self.base.version:  # else somebody deployed another policy: learning begins with it
+                self.learner, self.progress = learner, progress
+        self.pupils, self.judges = (deque(of, self.pace.remembered) for of in (pupils, judges))
+        self.now_ms = self.progress.now_ms
+
+    def _policy(self, version: str) -> Policy:
+        if version == self.base.version:
+            return self.base.policy
+        (body,) = self.store.get("meta", [body_id(version)])
+        if body is None:
+            raise BadRequest(f"{version}: its networks are not in the store")
+        return unpack_policy(body, version)
+
+    def run(self, running: Callable[[], bool]) -> None:
+        """Learn while ``running``; a store or log that is down is asked again."""
+        try:
+            while running():
+                try:
+                    self.step()
+                except OffsetLost as lost:
+                    log.error("%s; going on at its beginning: nothing is learned of what lay between", lost)
+                    self.consumer.seek(lost.partition, lost.first)
+                except (StoreDown, LogDown) as error:
+                    log.warning("%s; trying again", error)
+                    time.sleep(1.0)
+                except (Conflict, Fenced) as error:
+                    log.warning("%s: reading anew", error)
+                    self.lease = None
+        finally:
+            self.consumer.close()
+            if self.lease is not None:
+                with suppress(StoreDown):
+                    self.store.release(self.lease)
+
+    def reread(self) -> None:
+        """Forget what is not in the store, and go on from where it is."""
+        self.order.forget()
+        self._load()
+        for partition in self.consumer.assigned():
+            self.consumer.seek(partition, self.offsets.get(partition, 0))
+
+    def step(self) -> None:
+        """Take what the log has; update, look and save when it is time."""
+        if self.lease is None or not self.store.renew(self.lease, LEASE_S):
+            self.lease = self.store.acquire(GROUP, self.owner, LEASE_S)
+            if self.lease is None:  # another learns
+                time.sleep(1.0)
+                return
+            self.reread()
+        for entry in self.order.take(self.consumer.poll(ENTRIES, POLL_S), self.consumer.lag):
+            self.take(entry)
+            self.offsets[entry.partition] = entry.next
+            # After the very entry, so that what is learned does not hang on how many came at once.
+            if self.progress.new >= self.pace.steps:
+                self.learn()
+            if self.progress.tried >= self.pace.looks:
+                self.look()
+        if time.monotonic() >= self._next_save_s:
+            self.save({})
+
+    # ---- what comes in
+
+    def take(self, entry: Entry) -> None:
+        """One entry of the log. One that cannot be read is passed over: who folds the log reports it."""
+        self.now_ms = max(self.now_ms, entry.ts_ms)
+        try:
+            if entry.topic == DECISIONS:
+                line = wire.logged_decoder.decode(entry.value)
+                self.keep(self.lived.decided(line, self.holdout.holds_out(line.user_id)))
+            elif entry.topic == INTERACTIONS:
+                event = wire.event_decoder.decode(entry.value).event
+                if event is not None:
+                    self.lived.told(event)
+            elif entry.topic == CONTROL:
+                self.erase(wire.erased_decoder.decode(entry.value).digest)
+        except msgspec.DecodeError:
+            return
+
+    def keep(self, step: Step | None) -> None:
+        """A step that is over: counted for its version, and remembered to learn of or to judge by."""
+        if step is None:
+            return
+        tallies = self.progress.tallies
+        if step.ts >= self.progress.since_ms:
+            tallies.setdefault(step.version, Tally()).add(step.user, step.gain, step.clicks, step.impressions)
+            self.progress.tried += step.version == (self.policies.trial or self.policies.live)
+        if step.version == HELD:
+            return
+        if float(assign(np, np.uint32(unit_id(step.user)), PUPIL_SALT)) < 0.5:
+            self.pupils.append(step)
+            self.progress.new += 1
+        else:
+            self.judges.append(step)
+
+    def erase(self, digest: str) -> None:
+        """Forget a user."""
+        self.lived.erase(digest)
+        for steps in (self.pupils, self.judges):
+            others = [step for step in steps if digest_of(step.user) != digest]
+            steps.clear()
+            steps.extend(others)
+        for tally in self.progress.tallies.values():
+            tally.forget(digest)
+
+    # ---- what comes of it
+
+    def learn(self) -> None:
+        """Update the policy; where nothing is on trial, ask the gate whether users may get it."""
+        for gone in self.lived.gone(self.now_ms):
+            self.keep(gone)
+        steps = update.arrays_of(self._batch())
+        key = jax.random.fold_in(jax.random.key(self.settings.seed), self.progress.updates)
+        self.learner, report = update.update(self.learner, steps, self.settings.dial_noise, key)
+        self.progress.new, self.progress.updates = 0, self.progress.updates + 1
+        log.info("update %d: %s", self.progress.updates, {name: round(float(v), 4) for name, v in report.items()})
+        networks: dict[str, bytes] = {}
+        self._look_again()
+        if not self.policies.trial:
+            networks = self.propose()
+        self.save(networks, changed=True)
+
+    def _batch(self) -> list[Step]:
+        """Steps to learn from: as many each time, so that the update is compiled once."""
+        many, random = self.pace.batch, np.random.default_rng([self.settings.seed, self.progress.updates])
+        counts, gain = gate.fairly(numbered(self.pupils), np.array([step.gain for step in self.pupils]))
+        fair = [
+            msgspec.structs.replace(step, gain=worth)
+            for step, worth, here in zip(self.pupils, gain.tolist(), counts.tolist(), strict=True)
+            if here
+        ]
+        return [fair[i] for i in random.choice(len(fair), many, replace=len(fair) < many)]
+
+    def propose(self) -> dict[str, bytes]:
+        """Ask the gate about the policy as it is now; returns the networks of the version, if users get it."""
+        live = self._policy(self.policies.live)
+        new = live._replace(user=jax.tree.map(np.asarray, self.learner.user))
+        about = {"parent": self.policies.live, "updates": self.progress.updates}
+        body = pack_policy(new, about)
+        version = signed("learned", body)
+        try:
+            found = gate.gate(steps_of(self.judges), self.settings.dial_noise, live.user, new.user)
+        except BadRequest as error:
+            log.info("not judged yet: %s", error)
+            return {}
+        why = (
+            f"{found.mean:+.4f} a step over {self.policies.live}, at least {found.low:+.4f}; "
+            f"{found.steps:,} steps of {found.users:,} users, worth {found.effective_steps:,.0f}"
+        )
+        if found.passed:
+            self.policies.try_out(version, rollout.SHARES[0], why, self.now_ms)
+            self.progress.rejections = 0
+            self.progress.begin(self.now_ms)
+            return {version: body}
+        self.policies.gated_out(version, why, self.now_ms)
+        self.progress.rejections += 1
+        if self.progress.rejections >= self.pace.rejections:
+            self._begin_anew()
+        return {}
+
+    def look(self) -> None:
+        """Whether what is on trial is widened or rolled back; and whether what is live costs clicks."""
+        self.progress.tried = 0
+        self._look_again()
+        policies, tallies, terms = self.policies, self.progress.tallies, self.pace.terms
+        of = {name: tallies.get(name, Tally()) for name in (policies.live, policies.trial, HELD)}
+        if policies.trial:
+            judged = rollout.judge(of[policies.trial], of[policies.live], of[HELD], terms)
+            if judged.verdict == "wait":
+                return
+            if judged.verdict == "widen":
+                share = next(share for share in rollout.SHARES if share > policies.share)
+                policies.widen(share, judged.why, self.now_ms)
+            else:
+                policies.roll_back(judged.why, self.now_ms)
+                self._begin_anew()
+        else:
+            lost = rollout.click_loss(of[policies.live], of[HELD], terms)
+            if not policies.before or lost.low <= terms.click_loss:
+                return
+            policies.roll_back(f"loses {lost.mean:.1%} of the holdout's click rate", self.now_ms)
+            self._begin_anew()
+        self.progress.begin(self.now_ms)
+        self.save({}, changed=True)
+
+    def _look_again(self) -> None:
+        """What an operator may have changed meanwhile. Nothing of ours is lost: what we change is written at once."""
+        stage = self.policies.stage
+        self.number, self.policies = read(self.store, self.base.version, self.now_ms)
+        if self.policies.stage != stage:
+            self.progress.begin(self.now_ms)
+
+    def _begin_anew(self) -> None:
+        """Learn on from what is live: what was learned since was no good. What the critic knows stays."""
+        fresh = update.first_learner(self._policy(self.policies.live).user, self.settings.seed)
+        actor, critic = fresh.optimisers[0], self.learner.optimisers[1]
+        self.learner = self.learner._replace(user=fresh.user, optimisers=(actor, critic))
+        self.progress.rejections = 0
+
+    def save(self, networks: dict[str, bytes], changed: bool = False) -> None:
+        """Write all that is known, with the offsets that it is the state of. Raises Conflict, Fenced, StoreDown.
+
+        ``changed``: who gets which version too, with the ``networks`` of a new one.
+        """
+        self._next_save_s = time.monotonic() + self.pace.save_s
+        self.progress.now_ms = self.now_ms
+        batch = Batch(fence=self.lease)
+        for partition, offset in self.offsets.items():
+            before = self.saved.get(partition, 0)
+            if offset != before:
+                batch.advance(LEARNER + partition, before, offset)
+        if changed:
+            put(batch, self.number, self.policies, networks)
+        body = kept.pack(self.learner, self.lived, self.progress, self.pupils, self.judges)
+        batch.put("meta", kept.ID, body)
+        self.store.write(batch)
+        self.saved = dict(self.offsets)
+        self.number += changed
+
+
+def steps_of(steps: Sequence[Step]) -> gate.Steps:
+    """Steps as the gate takes them. Raises BadRequest where there are none."""
+    if not steps:
+        raise BadRequest("the gate needs steps, and has none")
+    seen, action, noise = (
+        np.stack([getattr(step, name) for step in steps]).astype(np.float64) for name in ("seen", "action", "noise")
+    )
+    return gate.Steps(numbered(steps), seen, action, noise, np.array([step.gain for step in steps]))
+
+
+def numbered(steps: Sequence[Step]) -> npt.NDArray[np.int64]:
+    """Whose step each is, a number a user."""
+    number = {user: i for i, user in enumerate(dict.fromkeys(step.user for step in steps))}
+    return np.array([number[step.user] for step in steps], np.int64)
