@@ -29,14 +29,14 @@ class Platform:
         self.held = [user for user in self.users if self.learner.holdout.holds_out(user)]
         self.window = 0
         self.seen = versions.Versions(self.store, learned.load(self.settings.policy))
-        self.chosen = self.seen.look()
+        self.chosen = self.seen.look(self.store.offsets())
 
     def started(self, pace: Pace = PACE, owner: str = "learner") -> Learner:
         return Learner(self.settings, self.store, self.journal.consumer, owner, pace)
 
     def lives(self, windows: int, rng, **given) -> None:
         for _ in range(windows):
-            self.chosen = self.seen.look() or self.chosen
+            self.chosen = self.seen.look(self.store.offsets()) or self.chosen
             live, trial = self.chosen
             free = [user for user in self.users if user not in set(self.held)]
             gets = trial.gets(free).tolist() if trial is not None else [False] * len(free)

@@ -127,19 +127,19 @@ def test_a_policy_deployed_by_hand_makes_the_record_void():
 def test_a_process_hears_of_changes_and_of_nothing_else():
     store, base, new = open_store("memory:"), turned_by(0.0), turned_by(0.5)
     seen = Versions(store, base)
-    assert seen.look() == (base, None)
-    assert seen.look() is None
+    assert seen.look(store.offsets()) == (base, None)
+    assert seen.look(store.offsets()) is None
     number, policies = read(store, base.version, 1)
     policies.try_out(new.version, 0.25, "", 1)
     batch = Batch()
     put(batch, number, policies, {new.version: pack_policy(new.policy, {})})
     store.write(batch)
-    live, trial = seen.look()
+    live, trial = seen.look(store.offsets())
     assert (live.version, trial.learned.version, trial.share) == (base.version, new.version, 0.25)
     np.testing.assert_array_equal(trial.learned.policy.user[-1].bias, new.policy.user[-1].bias)
-    assert seen.look() is None
+    assert seen.look(store.offsets()) is None
     seen.forget()
-    assert seen.look() is not None
+    assert seen.look(store.offsets()) is not None
 
 
 def test_networks_that_cannot_be_read_leave_what_is_played(caplog):
@@ -155,7 +155,7 @@ def test_networks_that_cannot_be_read_leave_what_is_played(caplog):
         if body is None:
             batch.delete("meta", versions.body_id("broken"))
         store.write(batch)
-        assert seen.look() is None
+        assert seen.look(store.offsets()) is None
         assert "broken" in caplog.text
         caplog.clear()
 

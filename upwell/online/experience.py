@@ -17,7 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from upwell.agents.observe import SEES
+from upwell.agents.user import CORRECTIONS
 from upwell.model import Interaction, Weights
+from upwell.online.adaptation import WIDTH, Adaptation
+from upwell.regulator.slate import ORGANIC
 from upwell.service import records, wire
 from upwell.service.keys import digest_of
 from upwell.service.learned import WINDOW_MS
@@ -42,6 +45,8 @@ class Slate(msgspec.Struct):
     """A slate and what became of it."""
 
     contents: tuple[str, ...]
+    ordered: tuple[int, ...]  # places that the order filled: nothing was heated or tried out there
+    parts: bytes  # f32 [ordered, CORRECTIONS], of their scores
     places: dict[int, records.Place] = {}
 
 
@@ -94,6 +99,8 @@ class Experience(msgspec.Struct):
     user_of: dict[str, str] = {}  # of decisions of open hours
     early: dict[str, list[Interaction]] = {}
     mean: Mean = msgspec.field(default_factory=Mean)
+    adaptation: Adaptation = msgspec.field(default_factory=Adaptation)
+    adapted: set[str] = set()  # users whose factors are others than the store has
 
     def decided(self, line: wire.Logged, held: bool = False) -> Step | None:
         """A decision of the log; returns the step of the user's hours before, when this one begins new ones.
@@ -114,7 +121,11 @@ class Experience(msgspec.Struct):
                 window, turned.seen, turned.action, turned.noise, turned.deviation, line.weights, version
             )
         places = line.places if not line.instead else []  # in the shadow something else was shown
-        hours.slates[line.decision_id] = Slate(tuple(place.id for place in places))
+        ordered = tuple(k for k, place in enumerate(places) if place.kind == ORGANIC) if not held else ()
+        parts = np.array(
+            [[places[k].contributions.get(name, 0.0) for name in CORRECTIONS] for k in ordered], np.float32
+        )
+        hours.slates[line.decision_id] = Slate(tuple(place.id for place in places), ordered, parts.tobytes())
         hours.credit += turned.credit if places else 0.0
         self.user_of[line.decision_id] = user
         for event in self.early.pop(line.decision_id, []):
@@ -146,6 +157,9 @@ class Experience(msgspec.Struct):
         for user in [user for user in self.open if digest_of(user) == digest]:
             for decision in self.open.pop(user).slates:
                 del self.user_of[decision]
+        for user in [user for user in self.adaptation.users if digest_of(user) == digest]:
+            self.adaptation.erase(user)
+            self.adapted.discard(user)
         for decision in [id for id, events in self.early.items() if digest_of(events[0].user_id) == digest]:
             del self.early[decision]
 
@@ -162,12 +176,23 @@ class Experience(msgspec.Struct):
         seen, gain = np.frombuffer(hours.seen, np.float32), 0.0
         if hours.version != HELD:
             self.mean.add(slates, watched, money)
+            self._adapt(user, list(hours.slates.values()))
             gain = gain_of(hours, self.mean, slates, watched, money, seen, next_seen)
         return Step(
             user, hours.window * WINDOW_MS, hours.version, seen, np.frombuffer(hours.action, np.float32),
             np.frombuffer(hours.noise, np.float32) / np.float32(hours.deviation), gain, next_seen, clicks,
             sum(len(slate.contents) for slate in hours.slates.values()),
         )  # fmt: skip
+
+    def _adapt(self, user: str, slates: list[Slate]) -> None:
+        """Learn what moves this user."""
+        parts = np.concatenate([np.frombuffer(slate.parts, np.float32) for slate in slates]).reshape(-1, WIDTH)
+        where = [(slate, k) for slate in slates for k in slate.ordered]
+        watched = [k in slate.places and slate.places[k].valid for slate, k in where]
+        interactions = sum(len(slate.places) for slate in slates)
+        places = [k for _, k in where]
+        if self.adaptation.learn(user, places, parts.astype(np.float64), np.array(watched, np.float64), interactions):
+            self.adapted.add(user)
 
 
 def gain_of(

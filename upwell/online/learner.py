@@ -28,7 +28,7 @@ from upwell.online.experience import HELD, Experience, Step
 from upwell.online.kept import Progress
 from upwell.online.rollout import Tally, Terms
 from upwell.regulator.assignment import assign, unit_id
-from upwell.service import learned, wire
+from upwell.service import learned, own, wire
 from upwell.service.keys import digest_of
 from upwell.service.memory import HOLDOUT_SALT
 from upwell.service.order import Order
@@ -90,7 +90,7 @@ class Learner:
         """What the store has: of the learner, and of who gets which version."""
         stored = self.store.offsets()
         self.saved = {p.removeprefix(LEARNER): at for p, at in stored.items() if p.startswith(LEARNER)}
-        self.offsets = dict(self.saved)
+        self.offsets, self.owns = dict(self.saved), stored.get(own.OFFSET, 0)
         (body,) = self.store.get("meta", [kept.ID])
         self.number, self.policies = read(self.store, self.base.version, 0)
         fresh = update.first_learner(self._policy(self.policies.live).user, self.settings.seed)
@@ -310,11 +310,16 @@ class Learner:
                 batch.advance(LEARNER + partition, before, offset)
         if changed:
             put(batch, self.number, self.policies, networks)
+        adapted = sorted(self.lived.adapted)
+        for user in adapted:
+            batch.put(own.KIND, user, self.lived.adaptation.factors(user).tobytes())
+        own.told(batch, self.owns, adapted)
+        self.lived.adapted = set()
         body = kept.pack(self.learner, self.lived, self.progress, self.pupils, self.judges)
         batch.put("meta", kept.ID, body)
         self.store.write(batch)
         self.saved = dict(self.offsets)
-        self.number += changed
+        self.number, self.owns = self.number + changed, self.owns + len(adapted)
 
 
 def steps_of(steps: Sequence[Step]) -> gate.Steps:

@@ -20,7 +20,7 @@ import msgspec
 
 from upwell.events.port import Log
 from upwell.model import Answer, Rejected, Request, Taken, User
-from upwell.service import apply, ingest, records, wire
+from upwell.service import apply, ingest, own, records, wire
 from upwell.service.batcher import Batcher
 from upwell.service.clock import Clock, Simulated
 from upwell.service.erasure import ERASING, Erasure
@@ -61,7 +61,7 @@ class Node:
         self.live = Live(settings, f"{events.slot}-{secrets.token_hex(4)}", not shared)
         # The lease is the slot's, so that a restarted server has it back at once.
         self.regulator = Regulator(settings, self.live, store, events.slot)
-        self.versions = Versions(store, self.live.learned)
+        self.versions, self.factors = Versions(store, self.live.learned), own.Heard(store)
         self.saver = Saver(store, events, self.live, settings.learn)
         self.batcher = Batcher(settings, self.live, events, self.saver.logged)
         self.recall = Recall(store, self.live)
@@ -110,6 +110,9 @@ class Node:
                 self.recall.everyone = False
                 break
             live.users.put(name, records.read_user(body))
+        if self.settings.learn:
+            self.factors.look(store.offsets(), ())  # of what came before, all is read here
+            own.take(live.users, dict(pages(store.scan, own.KIND)))
         (switch,) = store.get("meta", ["switch"])
         live.obey(switch)
         live.saved = store.offsets()
@@ -314,13 +317,16 @@ class Node:
         return wire.logged_decoder.decode(body) if body is not None else None
 
     async def follow_versions(self) -> None:
-        """Go by the versions of the policy that the store names, and hear how far the learner has read."""
-        chosen = await asyncio.to_thread(self.versions.look)
+        """Go by what the learner found, versions of the policy and users' own factors; hear how far it has read."""
+        offsets = await asyncio.to_thread(self.store.offsets)
+        chosen = await asyncio.to_thread(self.versions.look, offsets)
         if chosen is not None:
             self.live.play(*chosen)
             log.info("the policy is %s%s", chosen.live.version, of_trial(chosen.trial))
         if self.settings.learn:
-            self.saver.read = await asyncio.to_thread(self.store.offsets)
+            self.saver.read = offsets
+            users = self.live.users
+            own.take(users, await asyncio.to_thread(self.factors.look, offsets, list(users.rows.at)))
 
     async def change_versions(self, change: Callable[[Policies], object]) -> Policies:
         """Change who gets which version, from the next request on. Raises Refused."""

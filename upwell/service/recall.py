@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from upwell.model import Interaction
-from upwell.service import apply, ingest, records, wire
+from upwell.service import apply, ingest, own, records, wire
 from upwell.service.gathered import Gathered
 from upwell.service.live import Live
 from upwell.state.errors import StoreDown
@@ -63,14 +63,17 @@ class Recall:
         task.add_done_callback(self._under_way.discard)
         await task
 
-    def _read_users(self, missing: list[str]) -> dict[str, bytes]:
+    def _read_users(self, missing: list[str]) -> dict[str, tuple[bytes, bytes | None]]:
+        """Records, and what moves each user more than others."""
         bodies = self._store.get("user", missing)
-        return {id: body for id, body in zip(missing, bodies, strict=True) if body is not None}
+        factors = own.read(self._store, missing) if self._live.settings.learn else {}
+        return {id: (body, factors.get(id)) for id, body in zip(missing, bodies, strict=True) if body is not None}
 
-    def _take_users(self, brought: dict[str, bytes]) -> None:
-        for id, body in brought.items():
+    def _take_users(self, brought: dict[str, tuple[bytes, bytes | None]]) -> None:
+        for id, (body, factors) in brought.items():
             if id not in self._live.users.rows.at:
                 self._live.users.put(id, records.read_user(body))
+                own.take(self._live.users, {id: factors} if factors is not None else {})
 
     def _read_answers(self, keys: list[str]) -> dict[str, wire.Logged]:
         """A request and its decision are written at once, so one that is there has the other."""

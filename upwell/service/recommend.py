@@ -23,7 +23,7 @@ from upwell.agents.user import UserDials
 from upwell.agents.xp import BLOCKED, MILLI, before_equals, hash_uniform, quantise, take
 from upwell.model import Request
 from upwell.regulator import explain, guards, policy, slate
-from upwell.service import fold, learned
+from upwell.service import fold, learned, own
 from upwell.service.learned import Playing, Turned
 from upwell.service.records import COLUMN, key_of
 from upwell.service.settings import Settings
@@ -173,6 +173,7 @@ def decide(
             on_trial = playing.trial.gets([one.request.user_id for one in asked])
             trial = (playing.trial.learned, on_trial) if on_trial.any() else None
         dials, sees, action = learned.users_turn(playing.learned, arrived, engaged, now_ms, playing.seen, noise, trial)
+        dials = own.turned(dials, users.own[place])
         if noise is not None:
             turned = Turned(sees, action, noise, ~protected, np.zeros(count, np.float32))
         parts = learned.corrected(

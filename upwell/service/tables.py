@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from upwell.agents.user import CORRECTIONS
 from upwell.agents.xp import mix32
 from upwell.model import Content
 from upwell.regulator.assignment import assign, unit_id
@@ -78,6 +79,7 @@ class Users:
         self.record: npt.NDArray[np.void] = np.zeros(1024, USER)
         self.held_out: npt.NDArray[np.bool_] = np.zeros(1024, bool)
         self.segment: npt.NDArray[np.int32] = np.zeros(1024, np.int32)
+        self.own: Floats = np.ones((1024, len(CORRECTIONS)), np.float32)  # factors on the user's dials: see ``own``
         self.dirty: set[int] = set()
         self._holdout, self._salt = holdout, salt
         self.record[NOBODY] = records.new_user(0, 0.0)
@@ -90,7 +92,8 @@ class Users:
             self.record = grown(self.record, row + 1)
             self.held_out = grown(self.held_out, row + 1)
             self.segment = grown(self.segment, row + 1)
-            self.segment[row] = 0
+            self.own = grown(self.own, row + 1)
+            self.segment[row], self.own[row] = 0, 1.0
             self.held_out[row] = self._drawn(name)
         self.record[row] = record
         return row

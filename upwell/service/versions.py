@@ -180,11 +180,11 @@ class Versions:
         self.store, self.base = store, base
         self._number = -1
 
-    def look(self) -> Chosen | None:
-        """Who decides from now on; None where nothing has changed. Raises StoreDown."""
+    def look(self, offsets: dict[str, int]) -> Chosen | None:
+        """Who decides from now on; None where nothing has changed. ``offsets``: the store's. Raises StoreDown."""
         if self.base is None:
             return None
-        number = self.store.offsets().get(OFFSET, 0)
+        number = offsets.get(OFFSET, 0)
         if number == self._number:
             return None
         _, policies = read(self.store, self.base.version, 0)

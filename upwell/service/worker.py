@@ -247,10 +247,11 @@ class Worker:
 
     def tick(self) -> None:
         """Allocate for all servers, where this worker holds the lease, and tell them."""
-        if (chosen := self.versions.look()) is not None:
+        offsets = self.store.offsets()
+        if (chosen := self.versions.look(offsets)) is not None:
             self.live.play(*chosen)
         if self.read is not None:
-            self.read = self.store.offsets()
+            self.read = offsets
         regulator = self.regulator
         before = regulator.lease
         lease = regulator.hold()

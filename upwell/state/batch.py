@@ -6,11 +6,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
-Kind = Literal["user", "history", "trail", "content", "grant", "decision", "request", "meta", "member"]
+Kind = Literal["user", "history", "trail", "own", "content", "grant", "decision", "request", "meta", "member"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # Keyed by a user's id: erased with the user, no owner needed.
-USER_KINDS: tuple[Kind, ...] = ("user", "history", "trail")
-BULK_KINDS: tuple[Kind, ...] = ("user", "history", "trail", "decision", "request")  # too many to keep an index of
+USER_KINDS: tuple[Kind, ...] = ("user", "history", "trail", "own")
+BULK_KINDS: tuple[Kind, ...] = (
+    "user",
+    "history",
+    "trail",
+    "own",
+    "decision",
+    "request",
+)  # too many to keep an index of
 
 KEEP = 1_000  # entries of a list
 ID_BYTES = 512  # wider than the domain's ids, so that an id may join several
