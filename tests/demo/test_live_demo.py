@@ -41,7 +41,7 @@ def test_live_days_are_what_the_simulation_says(platform, arm, policy):
     raw = metrics.over(config, runner.run_arm(config, members("raw"), state, DAYS, lambda: None))
     ticks = []
     lived = run.live(
-        config, state, DAYS, lambda figures: ticks.append(figures.decisions), time.perf_counter() + 600, policy
+        config, state, DAYS, lambda figures: ticks.append(figures.decisions), time.perf_counter() + 600, policy=policy
     )
     after, figures = metrics.over(config, lived.reports), lived.figures
     requests = sum(float(report["requests"]) for report in lived.reports)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from upwell.cli import bench_crash, bench_encoder, bench_service, bench_train
+from upwell.cli import bench_crash, bench_encoder, bench_learning, bench_service, bench_train
 from upwell.cli.common import Json, Overrides, Seed, WorldFile, build_world, emit, progress, table
 from upwell.errors import BadRequest
 
@@ -18,6 +18,7 @@ bench_crash.register(app)
 bench_service.register(app)
 bench_encoder.register(app)
 bench_train.register(app)
+bench_learning.register(app)
 
 
 @app.callback()

@@ -66,7 +66,7 @@ def demo(
         simulated = runner.run_arm(config, members(arm), state, DAYS, step)
     with live_numbers() as tick:
         policy = "" if arm == "rules" else arm
-        lived = run.live(config, state, DAYS, tick, time.perf_counter() + seconds, policy)
+        lived = run.live(config, state, DAYS, tick, time.perf_counter() + seconds, policy=policy)
     days = len(lived.reports)
 
     def measured(reports: list[Report]) -> dict[str, float]:

@@ -32,6 +32,7 @@ from upwell.world.state import Contents
 
 T = TypeVar("T")
 CONNECTIONS = 16
+AT_ONCE = 2_000  # events a call
 
 
 @dataclass
@@ -58,6 +59,8 @@ class Platform:
         self, config: WorldConfig, url: str, contents: Contents, step: Callable[[Figures], None] = lambda _: None
     ) -> None:
         self.config, self.figures, self._step = config, Figures(), step
+        self.tells = True  # else the service hears of nothing that users do
+        self.also: Callable[[list[Interaction]], list[Interaction]] = lambda events: []  # what liars tell beside it
         self._names = Names(config.sizes.contents)
         self._generation = np.asarray(contents.generation).copy()
         self._answers: dict[tuple[int, int], tuple[str, Answer]] = {}
@@ -189,8 +192,9 @@ class Platform:
                     )
                 )
         self.figures.clicks += len(events)
-        if events:
-            self._wait(self._interactions(events, now_ms))
+        events += self.also(events)
+        for first in range(0, len(events) if self.tells else 0, AT_ONCE):
+            self._wait(self._interactions(events[first : first + AT_ONCE], now_ms))
         self._step(self.figures)
 
     async def _register(self, contents: Contents, now_ms: int) -> None:

@@ -34,6 +34,17 @@ class Lived(NamedTuple):
     seconds: float
 
 
+class Live(NamedTuple):
+    """What a morning may reach into."""
+
+    platform: Platform
+    settings: Settings
+
+
+Morning = Callable[[int, WorldState, Live], WorldState]
+"""Of the number of the day, from 0, and the platform as it is then: the platform as it is to be."""
+
+
 @contextlib.contextmanager
 def service(settings: Settings) -> Generator[str]:
     """The real service in a process of its own; yields its URL. Raises UpwellError when it does not start."""
@@ -60,16 +71,17 @@ def live(
     days: int,
     step: Callable[[Figures], None],
     deadline: float,
-    policy: str = "marl",
+    morning: Morning = lambda day, state, live: state,
+    **given: object,
 ) -> Lived:
     """Days of a burnt-in platform with the service between its ranker and its users. ``state`` is left untouched.
 
     ``step`` is called after each tick; the day in which ``deadline`` (``time.perf_counter``) falls is the last.
-    ``policy``: as the service's setting of that name.
+    ``given``: settings of the service. ``morning``: before each day, and once more after the last.
     """
     host: WorldState = jax.tree.map(np.asarray, state)
     with tempfile.TemporaryDirectory(prefix="upwell-demo-") as folder:
-        settings = bootstrap.settings_of(config, host, data=Path(folder), port=0, policy=policy)
+        settings = bootstrap.settings_of(config, host, data=Path(folder), port=0, **given)
         store = open_store(settings.store_url)
         bootstrap.write(store, config, host)
         store.close()
@@ -77,12 +89,14 @@ def live(
             platform = Platform(config, url, host.contents, step)
             began, reports = time.perf_counter(), list[metrics.Report]()
             try:
-                now, arm = jax.tree.map(jnp.copy, state), platform.arm()
-                for _ in range(days):
+                now, arm, around = jax.tree.map(jnp.copy, state), platform.arm(), Live(platform, settings)
+                for day in range(days):
+                    now = morning(day, now, around)
                     now, report = world.run_day(config, arm, now)
                     reports.append(world.to_host(report) | runner.truth(now))
                     if time.perf_counter() > deadline:
                         break
+                morning(len(reports), now, around)
             finally:
                 platform.close()
     return Lived(reports, platform.figures, time.perf_counter() - began)
