@@ -57,6 +57,17 @@ def test_learner():
     assert found["updates"] > 0
 
 
+def test_explain():
+    ran = CliRunner().invoke(app, ["bench", "explain", "--decisions", "2000", "--json"], catch_exceptions=False)
+    assert ran.exit_code == 0
+    found = json.loads(ran.stdout)
+    assert found["decisions"] >= 2_000
+    assert found["places"] > 10_000
+    assert found["parts_a_place"] > 2
+    assert found["largest_error"] == 0.0
+    assert len(found["places_by_kind"]) == 3  # of the order, explored and heated ones
+
+
 def test_soak():
     ran = CliRunner().invoke(app, ["bench", "soak", "--minutes", "0.1", "--json"], catch_exceptions=False)
     assert ran.exit_code == 0

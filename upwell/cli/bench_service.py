@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: upwell bench soak --minutes 10 --json")(soak)
     app.command(epilog="Example: upwell bench tfserving --seconds 10 --json")(tfserving)
     app.command(epilog="Example: upwell bench learner --seconds 20 --json")(learner)
+    app.command(epilog="Example: upwell bench explain --decisions 100000 --json")(explain)
 
 
 def serve(
@@ -112,6 +113,19 @@ def learner(
     from upwell.bench import learner as bench
 
     measured("learner", bench.STEPS, json, partial(bench.run, candidates, connections, seconds, seed))
+
+
+def explain(
+    decisions: Annotated[int, typer.Option(help="made under load, and checked", min=100)] = 100_000,
+    candidates: Annotated[int, typer.Option(help="candidates a request", min=10, max=2_000)] = 100,
+    connections: Annotated[int, typer.Option(help="keep-alive connections", min=1, max=1_000)] = 32,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Whether the parts of each logged place add up to its logit."""
+    from upwell.bench import explain as bench
+
+    measured("explain", bench.STEPS, json, partial(bench.run, decisions, candidates, connections, seed))
 
 
 def measured(title: str, steps: int, json: bool, run: Callable[[Path, Callable[[], None]], dict[str, Any]]) -> None:
