@@ -12,7 +12,7 @@ from upwell.online.rollout import Tally, Terms
 from upwell.service import learned, versions, wire
 from upwell.service.keys import digest_of
 from upwell.service.learned import Learned
-from upwell.state import open_store
+from upwell.state import StoreDown, open_store
 
 PACE = Pace(steps=2_000, batch=4_096, remembered=8_000, looks=50, terms=Terms(worse=0.1, planned=400, most=4_000))
 
@@ -101,6 +101,39 @@ def test_killed_at_any_time_it_goes_on_as_if_it_had_not_been(tmp_path):
     assert len(steady.policies.versions) > 1
     assert steady.store.offsets() == killed.store.offsets()
     assert steady.store.get("meta", [kept.ID]) == killed.store.get("meta", [kept.ID])
+
+
+@pytest.mark.slow
+def test_writes_that_fail_lose_nothing_and_repeat_nothing(tmp_path, monkeypatch):
+    """Some are made and not known to be: the store goes away with its answer."""
+    monkeypatch.setattr("upwell.online.learner.AGAIN_S", 0.0)
+    monkeypatch.setattr("upwell.online.learner.ENTRIES", 500)
+    monkeypatch.setattr("upwell.service.order.HOLD_S", 0.0)
+    pace = SMALL._replace(save_s=0.0)
+    steady, failing = Platform(tmp_path, 200, pace), Platform(tmp_path, 200, pace)
+    steady.lives(20, np.random.default_rng(2))
+    failing.journal.entries = steady.journal.entries
+    write, random, failures = failing.store.write, np.random.default_rng(4), []
+
+    def flaky(batch) -> None:
+        if (how := random.random()) < 0.3:
+            failures.append(how)
+            raise StoreDown("away")
+        write(batch)
+        if how < 0.6:
+            failures.append(how)
+            raise StoreDown("away with its answer")
+
+    monkeypatch.setattr(failing.store, "write", flaky)
+    many = len(steady.journal.entries)
+    failing.learner.run(lambda: failing.store.offsets().get("learner/p0", 0) < many)
+    assert len(failures) > 3
+    monkeypatch.setattr(failing.store, "write", write)
+    failing.learner = failing.started(pace)
+    for each in (steady, failing):
+        each.learner.save({})
+    assert steady.policies == failing.policies
+    assert steady.store.get("meta", [kept.ID]) == failing.store.get("meta", [kept.ID])
 
 
 def test_events_told_again_count_once(tmp_path):

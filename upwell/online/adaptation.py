@@ -27,7 +27,8 @@ KEPT = 0.9
 """Of what a user's posterior knew, each adaptation: tastes change."""
 FADE = 0.9999
 """Of what all users share, each user's hours."""
-MOST_USERS = 50_000
+MOST_USERS = 20_000
+"""Who was not here for longest is forgotten, and begins anew when they come again."""
 LEAST, MOST = 0.5, 2.0
 """Bounds of a factor on a dial."""
 WIDTH = len(CORRECTIONS)
@@ -35,14 +36,26 @@ PLACES = 100
 """Places of a slate that are told apart; those beyond are the last."""
 
 
+def stored(numbers: Floats) -> bytes:
+    return numbers.astype(np.float32).tobytes()
+
+
+def vector(data: bytes) -> Floats:
+    return np.frombuffer(data, np.float32).astype(np.float64)
+
+
+def matrix(data: bytes) -> Floats:
+    return vector(data).reshape(WIDTH, WIDTH)
+
+
 class Own(msgspec.Struct):
     """A user: posterior so far, and what came in since."""
 
     interactions: int = 0
-    mean: bytes = np.zeros(WIDTH).tobytes()
-    precision: bytes = (np.eye(WIDTH) / DEVIATION**2).tobytes()
-    slope: bytes = np.zeros(WIDTH).tobytes()
-    bend: bytes = np.zeros((WIDTH, WIDTH)).tobytes()
+    mean: bytes = stored(np.zeros(WIDTH))
+    precision: bytes = stored(np.eye(WIDTH) / DEVIATION**2)
+    slope: bytes = stored(np.zeros(WIDTH))
+    bend: bytes = stored(np.zeros((WIDTH, WIDTH)))
 
 
 class Adaptation(msgspec.Struct):
@@ -50,7 +63,7 @@ class Adaptation(msgspec.Struct):
 
     users: dict[str, Own] = {}
     shared: Own = msgspec.field(default_factory=Own)
-    mean: bytes = np.zeros(WIDTH).tobytes()  # of parts, fading
+    mean: bytes = stored(np.zeros(WIDTH))  # of parts, fading
     seen: float = 0.0  # places that it is the mean of
     shown: list[float] = msgspec.field(default_factory=lambda: [20.0] * PLACES)  # by place; as if some were known
     watched: list[float] = msgspec.field(default_factory=lambda: [1.0] * PLACES)
@@ -80,15 +93,15 @@ class Adaptation(msgspec.Struct):
     def _fold(self, own: Own, places: npt.NDArray[np.int64], parts: Floats, watched: Floats) -> None:
         self.seen = FADE * self.seen + len(places)
         mean = vector(self.mean) + (parts - vector(self.mean)).sum(0) / self.seen
-        self.mean = mean.tobytes()
+        self.mean = stored(mean)
         rate = np.array([self.watched[k] / self.shown[k] for k in places])
         off = parts - mean
         weight = vector(self.shared.mean) + vector(own.mean)
         chance = 1.0 / (1.0 + np.exp(-np.clip(np.log(rate / (1.0 - rate)) + off @ weight, -20.0, 20.0)))
         slope, bend = off.T @ (watched - chance), (off * (chance * (1.0 - chance))[:, None]).T @ off
         for one in (own, self.shared):
-            one.slope = (vector(one.slope) + slope).tobytes()
-            one.bend = (matrix(one.bend) + bend).tobytes()
+            one.slope = stored(vector(one.slope) + slope)
+            one.bend = stored(matrix(one.bend) + bend)
         moved(self.shared, FADE * matrix(self.shared.precision))
         for k, seen in zip(places.tolist(), watched.tolist(), strict=True):
             self.shown[k] = FADE * self.shown[k] + 1.0
@@ -105,14 +118,6 @@ class Adaptation(msgspec.Struct):
 def moved(own: Own, prior: Floats) -> None:
     """A Newton step by what came in: the posterior is the next prior."""
     precision = prior + matrix(own.bend)
-    own.mean = (vector(own.mean) + np.linalg.solve(precision, vector(own.slope))).tobytes()
-    own.precision = precision.tobytes()
-    own.slope, own.bend = np.zeros(WIDTH).tobytes(), np.zeros((WIDTH, WIDTH)).tobytes()
-
-
-def vector(data: bytes) -> Floats:
-    return np.frombuffer(data, np.float64)
-
-
-def matrix(data: bytes) -> Floats:
-    return np.frombuffer(data, np.float64).reshape(WIDTH, WIDTH)
+    own.mean = stored(vector(own.mean) + np.linalg.solve(precision, vector(own.slope)))
+    own.precision = stored(precision)
+    own.slope, own.bend = stored(np.zeros(WIDTH)), stored(np.zeros((WIDTH, WIDTH)))

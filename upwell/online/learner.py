@@ -44,10 +44,12 @@ log = logging.getLogger(__name__)
 
 GROUP = "learner"
 ENTRIES = 2_000
-POLL_S = 0.2
+POLL_S, AGAIN_S = 0.2, 0.5
 LEASE_S = 120.0
 """Longer than an update takes."""
 PUPIL_SALT = 7_002
+MOST_SAVING = 20.0
+"""Times as long as a save takes, at least, to the next: of millions of users it is many MB."""
 
 
 class Pace(NamedTuple):
@@ -120,12 +122,11 @@ class Learner:
                 except OffsetLost as lost:
                     log.error("%s; going on at its beginning: nothing is learned of what lay between", lost)
                     self.consumer.seek(lost.partition, lost.first)
-                except (StoreDown, LogDown) as error:
-                    log.warning("%s; trying again", error)
-                    time.sleep(1.0)
-                except (Conflict, Fenced) as error:
+                except (StoreDown, LogDown, Conflict, Fenced) as error:
+                    # What was polled and not taken would be passed over: all is read again from where the store is.
                     log.warning("%s: reading anew", error)
                     self.lease = None
+                    time.sleep(AGAIN_S)
         finally:
             self.consumer.close()
             if self.lease is not None:
@@ -213,11 +214,10 @@ class Learner:
         self.learner, report = update.update(self.learner, steps, self.settings.dial_noise, key)
         self.progress.new, self.progress.updates = 0, self.progress.updates + 1
         log.info("update %d: %s", self.progress.updates, {name: round(float(v), 4) for name, v in report.items()})
-        networks: dict[str, bytes] = {}
         self._look_again()
-        if not self.policies.trial:
-            networks = self.propose()
-        self.save(networks, changed=True)
+        known = len(self.policies.versions)
+        networks = {} if self.policies.trial else self.propose()
+        self.save(networks, changed=len(self.policies.versions) > known)
 
     def _batch(self) -> list[Step]:
         """Steps to learn from: as many each time, so that the update is compiled once."""
@@ -301,8 +301,7 @@ class Learner:
 
         ``changed``: who gets which version too, with the ``networks`` of a new one.
         """
-        self._next_save_s = time.monotonic() + self.pace.save_s
-        self.progress.now_ms = self.now_ms
+        began_s, self.progress.now_ms = time.monotonic(), self.now_ms
         batch = Batch(fence=self.lease)
         for partition, offset in self.offsets.items():
             before = self.saved.get(partition, 0)
@@ -319,6 +318,8 @@ class Learner:
         batch.put("meta", kept.ID, body)
         self.store.write(batch)
         self.saved = dict(self.offsets)
+        took_s = time.monotonic() - began_s
+        self._next_save_s = began_s + max(self.pace.save_s, MOST_SAVING * took_s)
         self.number, self.owns = self.number + changed, self.owns + len(adapted)
 
 
