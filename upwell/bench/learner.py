@@ -27,6 +27,7 @@ from upwell.state import open_store
 ROUNDS = 5
 USERS = 500
 """So few that each comes again and again, and hours of theirs end all the time."""
+VISITS = 4
 STEPS = 2 + 2 * ROUNDS
 GIVEN: dict[str, Any] = {
     # No tick while the load runs: with time this fast there would be one with every few requests.
@@ -69,7 +70,7 @@ async def measure(
     gc.collect()
     gc.disable()  # a pause of the callers would look like one of the server
     try:
-        await callers.closed(requests, max(seconds / ROUNDS, serve.WARM_UP_S))  # with hours that end for it to learn of
+        await callers.closed(itertools.islice(requests, VISITS * USERS))  # hours that end, for it to learn of
         step()
         learner.signal(signal.SIGSTOP)
         full = await callers.closed(requests, seconds / ROUNDS)
