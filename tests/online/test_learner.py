@@ -234,6 +234,18 @@ def test_erased_users_are_forgotten(tmp_path):
     assert someone.encode() + b'"' not in body
 
 
+def test_of_whom_there_was_no_room_for_nothing_is_told(tmp_path):
+    """Adapted, and gone from memory before the save."""
+    platform = Platform(tmp_path, 40)
+    platform.lives(2, np.random.default_rng(13))
+    (someone, *_) = platform.learner.lived.adaptation.users
+    platform.learner.lived.adapted = {someone, "gone"}
+    platform.learner.save({})
+    told, lost = platform.store.get("own", [someone, "gone"])
+    assert told is not None
+    assert lost is None
+
+
 def test_lines_that_cannot_be_read_are_passed_over(tmp_path):
     platform = Platform(tmp_path, 40)
     for topic in ("recommendation-decisions", "user-interactions", "upwell-control"):

@@ -38,13 +38,15 @@ def learning(
     from upwell.world.arm import RAW
 
     wanted = [one for one in only.split(",") if one]
-    lives = [one for one in scenarios.scenario(scenario, days, steps) if not wanted or one in wanted]
+    lives = {
+        name: life for name, life in scenarios.scenario(scenario, days, steps).items() if not wanted or name in wanted
+    }
     config = sized_world(None, None, users, contents)
     with progress(f"{scenario}: a platform falls ill, then ticks of {len(lives)} lives",
                   burn_in + days + TICKS * days * len(lives)) as step:  # fmt: skip
         state = world.burnt_in(config, seed, burn_in, step)
         raw = metrics.expected(runner.lived(config, RAW, state, days, step))
-        result = scenarios.run_all(scenario, config, state, raw, days, steps, wanted, lambda figures: step())
+        result = scenarios.run_all(scenario, lives, config, state, raw, days, lambda figures: step())
     write_page(scenario, result, out)
     result["report"] = str(out)
     emit(result, json, lambda: show(result))

@@ -17,6 +17,8 @@ from upwell.errors import BadRequest
 
 Store = Annotated[str, typer.Option(help="memory, sqlite or redis, started for this run, or a URL on this machine")]
 Events = Annotated[str, typer.Option(help="embedded or kafka, started for this run, or a URL on this machine")]
+Candidates = Annotated[int, typer.Option(help="candidates a request", min=10, max=2_000)]
+Connections = Annotated[int, typer.Option(help="keep-alive connections", min=1, max=1_000)]
 Seconds = Annotated[float, typer.Option(help="length of each load, seconds", min=0.5, max=600)]
 
 
@@ -31,8 +33,8 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    candidates: Annotated[int, typer.Option(help="candidates a request", min=10, max=2_000)] = 200,
-    connections: Annotated[int, typer.Option(help="keep-alive connections", min=1, max=1_000)] = 32,
+    candidates: Candidates = 200,
+    connections: Connections = 32,
     seconds: Seconds = 10.0,
     store: Store = "sqlite",
     events: Events = "embedded",
@@ -74,7 +76,7 @@ def store(
 
 def soak(
     minutes: Annotated[float, typer.Option(help="of half load", min=0.05)] = 10.0,
-    connections: Annotated[int, typer.Option(help="keep-alive connections", min=1, max=1_000)] = 32,
+    connections: Connections = 32,
     store: Store = "sqlite",
     events: Events = "embedded",
     seed: Seed = 0,
@@ -87,8 +89,8 @@ def soak(
 
 
 def tfserving(
-    candidates: Annotated[int, typer.Option(help="candidates a request", min=10, max=2_000)] = 200,
-    connections: Annotated[int, typer.Option(help="keep-alive connections", min=1, max=1_000)] = 32,
+    candidates: Candidates = 200,
+    connections: Connections = 32,
     seconds: Seconds = 10.0,
     seed: Seed = 0,
     json: Json = False,
@@ -101,8 +103,8 @@ def tfserving(
 
 
 def learner(
-    candidates: Annotated[int, typer.Option(help="candidates a request", min=10, max=2_000)] = 200,
-    connections: Annotated[int, typer.Option(help="keep-alive connections", min=1, max=1_000)] = 32,
+    candidates: Candidates = 200,
+    connections: Connections = 32,
     seconds: Seconds = 20.0,
     seed: Seed = 0,
     json: Json = False,
@@ -117,8 +119,8 @@ def learner(
 
 def explain(
     decisions: Annotated[int, typer.Option(help="made under load, and checked", min=100)] = 100_000,
-    candidates: Annotated[int, typer.Option(help="candidates a request", min=10, max=2_000)] = 100,
-    connections: Annotated[int, typer.Option(help="keep-alive connections", min=1, max=1_000)] = 32,
+    candidates: Candidates = 100,
+    connections: Connections = 32,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:

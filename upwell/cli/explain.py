@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from upwell.cli.asking import HERE, Token, Url, asked
 from upwell.cli.common import Json, emit, stdout
-from upwell.errors import BadRequest, UpwellError
+from upwell.errors import BadRequest
 
 HELP = """Why the service decided what it decided.
 
@@ -37,27 +38,15 @@ def register(app: typer.Typer) -> None:
 def explain(
     what: Annotated[list[str], typer.Argument(help="a decision's id; or `content` and a content's id")],
     content: Annotated[str | None, typer.Option(help="a content that was not shown: what did it lack?")] = None,
-    url: Annotated[str, typer.Option(help="where the service answers")] = "http://127.0.0.1:8080",
-    token: Annotated[
-        str | None, typer.Option(envvar="UPWELL_OPERATOR_TOKEN", help="operator's token, where one is set")
-    ] = None,
+    url: Url = HERE,
+    token: Token = None,
     language: Annotated[Language, typer.Option(help="of the sentences")] = Language.en,
     json: Json = False,
 ) -> None:
-    import httpx
-
-    from upwell.client import Client, UpwellRefused
-
     of_content = len(what) == 2 and what[0] == "content"
     if not of_content and len(what) != 1:
         raise BadRequest("give a decision's id, or `content` and a content's id")
-    try:
-        with Client(url, token, timeout_s=10.0) as client:
-            told = client.content(what[1]) if of_content else client.explain(what[0], content)
-    except UpwellRefused as refused:
-        raise BadRequest(str(refused)) from None
-    except httpx.TransportError as error:
-        raise UpwellError(f"no service answers at {url} ({error}); start one with `upwell serve`") from None
+    told = asked(url, token, lambda client: client.content(what[1]) if of_content else client.explain(what[0], content))
     says = SENTENCE[language]
     emit(told, json, lambda: print_story(told, says) if of_content else print_decision(told, says))
 

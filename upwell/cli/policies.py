@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
+from upwell.cli.asking import HERE, Token, Url, asked
 from upwell.cli.common import Json, emit, stdout
 from upwell.cli.explain import clock, escaped
-from upwell.errors import BadRequest, UpwellError
+from upwell.errors import BadRequest
+
+if TYPE_CHECKING:
+    from upwell.client import Client
 
 HELP = """Versions of the running service's policy: where each came from, and what became of it.
 
@@ -27,31 +31,22 @@ def register(app: typer.Typer) -> None:
 
 def policies(
     what: Annotated[list[str] | None, typer.Argument(help="nothing; `activate` and a version; or `rollback`")] = None,
-    url: Annotated[str, typer.Option(help="where the service answers")] = "http://127.0.0.1:8080",
-    token: Annotated[
-        str | None, typer.Option(envvar="UPWELL_OPERATOR_TOKEN", help="operator's token, where one is set")
-    ] = None,
+    url: Url = HERE,
+    token: Token = None,
     json: Json = False,
 ) -> None:
-    import httpx
+    def ask(client: Client) -> dict[str, Any]:
+        match what or []:
+            case []:
+                return client.policies()
+            case ["activate", version]:
+                return client.activate(version)
+            case ["rollback"]:
+                return client.roll_back()
+            case _:
+                raise BadRequest("give nothing, `activate VERSION`, or `rollback`")
 
-    from upwell.client import Client, UpwellRefused
-
-    try:
-        with Client(url, token, timeout_s=10.0) as client:
-            match what or []:
-                case []:
-                    told = client.policies()
-                case ["activate", version]:
-                    told = client.activate(version)
-                case ["rollback"]:
-                    told = client.roll_back()
-                case _:
-                    raise BadRequest("give nothing, `activate VERSION`, or `rollback`")
-    except UpwellRefused as refused:
-        raise BadRequest(str(refused)) from None
-    except httpx.TransportError as error:
-        raise UpwellError(f"no service answers at {url} ({error}); start one with `upwell serve`") from None
+    told = asked(url, token, ask)
     emit(told, json, lambda: show(told))
 
 

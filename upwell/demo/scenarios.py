@@ -117,8 +117,9 @@ def bad_version(on: int) -> run.Morning:
         base = learned.load(live.settings.policy) if day == on else None
         if base is None:
             return state
-        user = tuple(Layer(-np.asarray(layer.weight), -np.asarray(layer.bias)) for layer in base.policy.user[-1:])
-        body = pack_policy(base.policy._replace(user=(*base.policy.user[:-1], *user)), {"parent": base.version})
+        *others, last = base.policy.user
+        turned = (*others, Layer(-np.asarray(last.weight), -np.asarray(last.bias)))
+        body = pack_policy(base.policy._replace(user=turned), {"parent": base.version})
         now_ms = time_ms(24.0 * float(state.day))
         with closing(open_store(live.settings.store_url)) as store:
             number, policies = versions.read(store, base.version, now_ms)
@@ -237,16 +238,15 @@ def summary(name: str, days: int, curves: dict[str, list[float]], kept: dict[str
 
 
 def run_all(
-    name: str, config: WorldConfig, state: WorldState, raw: dict[str, float], days: int, steps: int,
-    only: Iterable[str], step: Callable[[Figures], None],
+    name: str, variants: dict[str, Variant], config: WorldConfig, state: WorldState, raw: dict[str, float], days: int,
+    step: Callable[[Figures], None],
 ) -> dict[str, Any]:  # fmt: skip
-    """All lives of a scenario, one after the other, or those named."""
-    began, wanted = time.perf_counter(), tuple(only)
+    """Lives of a scenario, one after the other."""
+    began = time.perf_counter()
     curves: dict[str, list[float]] = {}
     kept: dict[str, list[dict[str, Any]]] = {}
     lives: dict[str, Lived] = {}
-    for what, variant in scenario(name, days, steps).items():
-        if not wanted or what in wanted:
-            lives[what], kept[what] = lived(config, state, variant, days, step)
-            curves[what] = objectives(config, raw, lives[what].reports)
+    for what, variant in variants.items():
+        lives[what], kept[what] = lived(config, state, variant, days, step)
+        curves[what] = objectives(config, raw, lives[what].reports)
     return summary(name, days, curves, kept, lives) | {"seconds": time.perf_counter() - began}

@@ -111,9 +111,6 @@ class Adaptation(msgspec.Struct):
         """Factors on a user's dials, f32 ``[7]``, in the order of ``CORRECTIONS``; 1: as everybody's."""
         return np.clip(1.0 + vector(self.users[user].mean), LEAST, MOST).astype(np.float32)
 
-    def erase(self, user: str) -> None:
-        self.users.pop(user, None)
-
 
 def moved(own: Own, prior: Floats) -> None:
     """A Newton step by what came in: the posterior is the next prior."""

@@ -158,7 +158,7 @@ class Experience(msgspec.Struct):
             for decision in self.open.pop(user).slates:
                 del self.user_of[decision]
         for user in [user for user in self.adaptation.users if digest_of(user) == digest]:
-            self.adaptation.erase(user)
+            del self.adaptation.users[user]
             self.adapted.discard(user)
         for decision in [id for id, events in self.early.items() if digest_of(events[0].user_id) == digest]:
             del self.early[decision]

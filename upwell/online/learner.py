@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from upwell.agents.network import Policy, pack_policy, signed, unpack_policy
+from upwell.agents.network import Policy, pack_policy, signed
 from upwell.errors import BadRequest
 from upwell.events.port import CONTROL, DECISIONS, INTERACTIONS, Consumer, Entry, LogDown, OffsetLost, Offsets
 from upwell.online import gate, kept, rollout, update
@@ -35,7 +35,7 @@ from upwell.service.order import Order
 from upwell.service.saver import LEARNER
 from upwell.service.settings import Settings
 from upwell.service.tables import Users
-from upwell.service.versions import body_id, put, read
+from upwell.service.versions import learned_of, put, read
 from upwell.state.batch import Batch
 from upwell.state.errors import Conflict, Fenced, StoreDown
 from upwell.state.port import Store
@@ -106,12 +106,7 @@ class Learner:
         self.now_ms = self.progress.now_ms
 
     def _policy(self, version: str) -> Policy:
-        if version == self.base.version:
-            return self.base.policy
-        (body,) = self.store.get("meta", [body_id(version)])
-        if body is None:
-            raise BadRequest(f"{version}: its networks are not in the store")
-        return unpack_policy(body, version)
+        return learned_of(self.store, self.base, version).policy
 
     def run(self, running: Callable[[], bool]) -> None:
         """Learn while ``running``; a store or log that is down is asked again."""
@@ -309,7 +304,8 @@ class Learner:
                 batch.advance(LEARNER + partition, before, offset)
         if changed:
             put(batch, self.number, self.policies, networks)
-        adapted = sorted(self.lived.adapted)
+        # Whom memory had no room for begins anew: there is nothing to tell of them.
+        adapted = sorted(self.lived.adapted & self.lived.adaptation.users.keys())
         for user in adapted:
             batch.put(own.KIND, user, self.lived.adaptation.factors(user).tobytes())
         own.told(batch, self.owns, adapted)

@@ -325,8 +325,9 @@ class Node:
             log.info("the policy is %s%s", chosen.live.version, of_trial(chosen.trial))
         if self.settings.learn:
             self.saver.read = offsets
-            users = self.live.users
-            own.take(users, await asyncio.to_thread(self.factors.look, offsets, list(users.rows.at)))
+            if self.factors.due(offsets):
+                users = self.live.users
+                own.take(users, await asyncio.to_thread(self.factors.look, offsets, list(users.rows.at)))
 
     async def change_versions(self, change: Callable[[Policies], object]) -> Policies:
         """Change who gets which version, from the next request on. Raises Refused."""

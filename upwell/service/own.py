@@ -30,6 +30,10 @@ class Heard:
     def __init__(self, store: Store) -> None:
         self._store, self._number = store, 0
 
+    def due(self, offsets: dict[str, int]) -> bool:
+        """Whether anything has changed since the last look."""
+        return offsets.get(OFFSET, 0) != self._number
+
     def look(self, offsets: dict[str, int], here: Iterable[str]) -> dict[str, bytes]:
         """Factors that have changed since the last look, of users who are ``here``. Raises StoreDown."""
         number = offsets.get(OFFSET, 0)

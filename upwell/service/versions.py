@@ -153,6 +153,16 @@ def read(store: Store, base: str, now_ms: int) -> tuple[int, Policies]:
     return number, found if found is not None and found.base == base else first(base, now_ms)
 
 
+def learned_of(store: Store, base: Learned, id: str) -> Learned:
+    """The networks of a version. Raises StoreDown, and BadRequest where the store has none that can be played here."""
+    if id == base.version:
+        return base
+    (body,) = store.get("meta", [body_id(id)])
+    if body is None:
+        raise BadRequest(f"{id}: its networks are not in the store")
+    return Learned(network.unpack_policy(body, id), id)
+
+
 def put(batch: Batch, number: int, policies: Policies, networks: dict[str, bytes]) -> None:
     """Add a change of the record to a batch. ``networks``: of versions that are new, as ``pack_policy`` packs them.
 
@@ -189,10 +199,10 @@ class Versions:
             return None
         _, policies = read(self.store, self.base.version, 0)
         try:
-            live = self._learned(policies.live)
+            live = learned_of(self.store, self.base, policies.live)
             trial = None
             if policies.trial:
-                trial = Trial(self._learned(policies.trial), policies.share)
+                trial = Trial(learned_of(self.store, self.base, policies.trial), policies.share)
         except BadRequest as error:
             log.error("a version of the policy cannot be read: %s; what was played goes on", error)
             self._number = number
@@ -227,13 +237,3 @@ class Versions:
         if self.base is None:
             raise Refused(409, "conflict", "the agents play by their rules: there are no versions of a policy")
         return self.base.version
-
-    def _learned(self, id: str) -> Learned:
-        """The networks of a version. Raises BadRequest where the store has none that this Upwell can play."""
-        assert self.base is not None
-        if id == self.base.version:
-            return self.base
-        (body,) = self.store.get("meta", [body_id(id)])
-        if body is None:
-            raise BadRequest(f"{id}: its networks are not in the store")
-        return Learned(network.unpack_policy(body, id), id)
