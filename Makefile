@@ -31,7 +31,7 @@ bench: install
 	$(BIN)/upwell bench world --users 100000
 
 lock:
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --extra envs --extra learn --extra service --extra redis --extra kafka --extra export --group dev pyproject.toml -o $(LOCK)
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --extra envs --extra learn --extra service --extra redis --extra kafka --extra export --extra llm --group dev pyproject.toml -o $(LOCK)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-annotate pyproject.toml -o requirements/base.txt
 	printf 'uv\nhatchling\neditables\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-annotate - -o requirements/bootstrap.txt
 

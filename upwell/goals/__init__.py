@@ -1,0 +1,1 @@
+"""Goals in words: what operators want, as reward weights and reward programs, asked of a model and checked."""
