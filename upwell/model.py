@@ -210,15 +210,3 @@ class Grant(Record, frozen=True, kw_only=True):
     def outstanding(self) -> int:
         """Impressions still to be shown."""
         return self.granted - self.spent - self.released
-
-
-class Goal(Record, frozen=True, kw_only=True):
-    """What the operator wants, and the weights it came to. ``source``: who made the weights of the text."""
-
-    id_fields = ("id",)
-    id: Id
-    text: Annotated[str, Meta(max_length=4_000)]
-    weights: Weights
-    source: Literal["llm", "search", "fallback", "operator"]
-    created_at: Millis
-    version: Count = 0
