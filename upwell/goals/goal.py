@@ -33,7 +33,7 @@ class Bound(Record, frozen=True, kw_only=True):
 
 
 class Goal(Record, frozen=True, kw_only=True):
-    """What is wanted, in the operator's words and as data. ``until_ms``: then it is lifted; None: until it is taken back."""
+    """What is wanted, in the operator's words and as data. ``until_ms``: when it is lifted; None: never by itself."""
 
     id_fields = ("id",)
     id: Id
@@ -46,7 +46,7 @@ class Goal(Record, frozen=True, kw_only=True):
 
 
 class Effect(Record, frozen=True, kw_only=True):
-    """What a proposal does to a metric, by simulation: the mean now and under it, the difference and its 95% interval."""
+    """What a proposal does to a metric, by simulation: its mean now and under it, and the change with its interval."""
 
     before: float
     after: float
