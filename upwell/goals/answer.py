@@ -22,8 +22,8 @@ READ = 100_000
 """Characters of an answer that are read."""
 TRIES = 100
 """Places at which an object is looked for: each try may go over the whole text."""
-PROGRAM, WHY, MOST = 2_000, 500, 16
-"""Characters of a program and of a reason; aims and bounds of an answer."""
+WHY, MOST = 500, 16
+"""Characters of a reason that are kept; aims and bounds of an answer that are taken."""
 
 
 def _object(**properties: object) -> dict[str, object]:
@@ -140,8 +140,6 @@ def _program(value: object, refused: list[Refusal]) -> str:
     """The program's text where it is one, "" where it is refused or there is none."""
     text = _text("program", value, refused).strip()
     try:
-        if len(text) > PROGRAM:
-            raise BadRequest(f"a program has at most {PROGRAM} characters, not {len(text)}")
         if text:
             program.parse(text)
         return text
