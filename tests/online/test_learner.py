@@ -229,7 +229,7 @@ def test_erased_users_are_forgotten(tmp_path):
     platform.reads()
     learner.save({})
     (body,) = platform.store.get("meta", [kept.ID])
-    left = kept.unpack(body, learner.learner)
+    left = kept.unpack(body, learner.judge)
     assert {step.user for step in (*left[3], *left[4])} | set(left[1].open) == whose - {someone}
     assert someone.encode() + b'"' not in body
 
@@ -264,7 +264,7 @@ def test_with_another_policy_deployed_learning_begins_with_it(tmp_path):
     platform.settings = settings(tmp_path, policy=str(tmp_path / "other.npz"))
     fresh = platform.started()
     assert fresh.progress.updates == 0
-    np.testing.assert_array_equal(fresh.learner.user[0].weight, other.user[0].weight)
+    np.testing.assert_array_equal(fresh._policy(fresh.policies.live).user[0].weight, other.user[0].weight)
     assert len(fresh.pupils) == len(platform.learner.pupils)  # what users did, they did
 
 

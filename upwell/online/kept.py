@@ -13,11 +13,11 @@ from upwell.agents.dials import TURNS
 from upwell.agents.observe import SEES
 from upwell.online.experience import Experience, Step
 from upwell.online.rollout import Tally
-from upwell.online.update import Learner
+from upwell.online.update import Judge
 
 ID = "learner"
 """Of the record (kind ``meta``)."""
-VERSION = 1
+VERSION = 2
 NETWORKS, LIVED, PROGRESS = "networks.", "lived", "progress"
 
 
@@ -28,7 +28,6 @@ class Progress(msgspec.Struct):
     now_ms: int = 0  # the latest time in the log
     new: int = 0  # steps since the last update
     updates: int = 0
-    rejections: int = 0  # by the gate, in a row
     tried: int = 0  # steps of users on trial since the last look
     since_ms: int = 0  # when the shares of today began
     tallies: dict[str, Tally] = {}  # by version, since then
@@ -38,11 +37,9 @@ class Progress(msgspec.Struct):
         self.since_ms, self.tallies, self.tried = now_ms, {}, 0
 
 
-def pack(
-    learner: Learner, lived: Experience, progress: Progress, pupils: Sequence[Step], judges: Sequence[Step]
-) -> bytes:
+def pack(judge: Judge, lived: Experience, progress: Progress, pupils: Sequence[Step], judges: Sequence[Step]) -> bytes:
     """All of it as one file's bytes."""
-    named = {NETWORKS + name: np.asarray(leaf) for name, leaf in trees.named(learner).items()}
+    named = {NETWORKS + name: np.asarray(leaf) for name, leaf in trees.named(judge).items()}
     for what, of in ((LIVED, lived), (PROGRESS, progress)):
         named[what] = np.frombuffer(msgspec.msgpack.encode(of), np.uint8)
     users: dict[str, list[tuple[str, str]]] = {}
@@ -52,15 +49,15 @@ def pack(
     return arrays.pack(ID, VERSION, named, users)
 
 
-def unpack(body: bytes, like: Learner) -> tuple[Learner, Experience, Progress, list[Step], list[Step]]:
+def unpack(body: bytes, like: Judge) -> tuple[Judge, Experience, Progress, list[Step], list[Step]]:
     """What ``pack`` packed. Raises BadRequest where it is of another version of Upwell."""
     named, users = arrays.unpack(body, ID, VERSION, ID)
     networks = {name.removeprefix(NETWORKS): x for name, x in named.items() if name.startswith(NETWORKS)}
-    learner = trees.put_back(ID, networks, like, "version's learner")
+    judge = trees.put_back(ID, networks, like, "version's learner")
     lived = msgspec.msgpack.decode(named[LIVED].tobytes(), type=Experience)
     progress = msgspec.msgpack.decode(named[PROGRESS].tobytes(), type=Progress)
     pupils, judges = (steps_back(what, named, users[what]) for what in ("pupils", "judges"))
-    return learner, lived, progress, pupils, judges
+    return judge, lived, progress, pupils, judges
 
 
 def progress_of(body: bytes) -> Progress:

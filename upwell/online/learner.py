@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from upwell.agents.network import Policy, pack_policy, signed
+from upwell.agents.network import Network, Policy, pack_policy, signed
 from upwell.errors import BadRequest
 from upwell.events.port import CONTROL, DECISIONS, INTERACTIONS, Consumer, Entry, LogDown, OffsetLost, Offsets
 from upwell.online import gate, kept, rollout, update
@@ -59,7 +59,6 @@ class Pace(NamedTuple):
     batch: int = 8_192  # that an update learns from, of those remembered
     remembered: int = 16_384  # the latest, of pupils and of judges each
     looks: int = 64  # steps of users on trial between two looks at them
-    rejections: int = 8  # in a row, after which learning begins anew from what is live
     save_s: float = 15.0
     terms: Terms = Terms()
 
@@ -95,13 +94,13 @@ class Learner:
         self.offsets, self.owns = dict(self.saved), stored.get(own.OFFSET, 0)
         (body,) = self.store.get("meta", [kept.ID])
         self.number, self.policies = read(self.store, self.base.version, 0)
-        fresh = update.first_learner(self._policy(self.policies.live).user, self.settings.seed)
-        self.learner, self.lived, self.progress = fresh, Experience(), Progress(self.base.version)
+        fresh = update.first_judge(self.settings.seed)
+        self.judge, self.lived, self.progress = fresh, Experience(), Progress(self.base.version)
         pupils, judges = list[Step](), list[Step]()
         if body is not None:
-            learner, self.lived, progress, pupils, judges = kept.unpack(body, fresh)
+            judge, self.lived, progress, pupils, judges = kept.unpack(body, fresh)
             if progress.base == self.base.version:  # else somebody deployed another policy: learning begins with it
-                self.learner, self.progress = learner, progress
+                self.judge, self.progress = judge, progress
         self.pupils, self.judges = (deque(of, self.pace.remembered) for of in (pupils, judges))
         self.now_ms = self.progress.now_ms
 
@@ -206,12 +205,13 @@ class Learner:
             self.keep(gone)
         steps = update.arrays_of(self._batch())
         key = jax.random.fold_in(jax.random.key(self.settings.seed), self.progress.updates)
-        self.learner, report = update.update(self.learner, steps, self.settings.dial_noise, key)
+        self._look_again()
+        live = self._policy(self.policies.live).user
+        self.judge, user, report = update.update(self.judge, live, steps, self.settings.dial_noise, key)
         self.progress.new, self.progress.updates = 0, self.progress.updates + 1
         log.info("update %d: %s", self.progress.updates, {name: round(float(v), 4) for name, v in report.items()})
-        self._look_again()
         known = len(self.policies.versions)
-        networks = {} if self.policies.trial else self.propose()
+        networks = {} if self.policies.trial else self.propose(jax.tree.map(np.asarray, user))
         self.save(networks, changed=len(self.policies.versions) > known)
 
     def _batch(self) -> list[Step]:
@@ -225,10 +225,10 @@ class Learner:
         ]
         return [fair[i] for i in random.choice(len(fair), many, replace=len(fair) < many)]
 
-    def propose(self) -> dict[str, bytes]:
-        """Ask the gate about the policy as it is now; returns the networks of the version, if users get it."""
+    def propose(self, user: Network) -> dict[str, bytes]:
+        """Ask the gate about users' agents by ``user``; returns the networks of the version, if users get it."""
         live = self._policy(self.policies.live)
-        new = live._replace(user=jax.tree.map(np.asarray, self.learner.user))
+        new = live._replace(user=user)
         about = {"parent": self.policies.live, "updates": self.progress.updates}
         body = pack_policy(new, about)
         version = signed("learned", body)
@@ -243,13 +243,9 @@ class Learner:
         )
         if found.passed:
             self.policies.try_out(version, rollout.SHARES[0], why, self.now_ms)
-            self.progress.rejections = 0
             self.progress.begin(self.now_ms)
             return {version: body}
         self.policies.gated_out(version, why, self.now_ms)
-        self.progress.rejections += 1
-        if self.progress.rejections >= self.pace.rejections:
-            self._begin_anew()
         return {}
 
     def look(self) -> None:
@@ -267,13 +263,11 @@ class Learner:
                 policies.widen(share, judged.why, self.now_ms)
             else:
                 policies.roll_back(judged.why, self.now_ms)
-                self._begin_anew()
         else:
             lost = rollout.click_loss(of[policies.live], of[HELD], terms)
             if not policies.before or lost.low <= terms.click_loss:
                 return
             policies.roll_back(f"loses {lost.mean:.1%} of the holdout's click rate", self.now_ms)
-            self._begin_anew()
         self.progress.begin(self.now_ms)
         self.save({}, changed=True)
 
@@ -283,13 +277,6 @@ class Learner:
         self.number, self.policies = read(self.store, self.base.version, self.now_ms)
         if self.policies.stage != stage:
             self.progress.begin(self.now_ms)
-
-    def _begin_anew(self) -> None:
-        """Learn on from what is live: what was learned since was no good. What the critic knows stays."""
-        fresh = update.first_learner(self._policy(self.policies.live).user, self.settings.seed)
-        actor, critic = fresh.optimisers[0], self.learner.optimisers[1]
-        self.learner = self.learner._replace(user=fresh.user, optimisers=(actor, critic))
-        self.progress.rejections = 0
 
     def save(self, networks: dict[str, bytes], changed: bool = False) -> None:
         """Write all that is known, with the offsets that it is the state of. Raises Conflict, Fenced, StoreDown.
@@ -310,7 +297,7 @@ class Learner:
             batch.put(own.KIND, user, self.lived.adaptation.factors(user).tobytes())
         own.told(batch, self.owns, adapted)
         self.lived.adapted = set()
-        body = kept.pack(self.learner, self.lived, self.progress, self.pupils, self.judges)
+        body = kept.pack(self.judge, self.lived, self.progress, self.pupils, self.judges)
         batch.put("meta", kept.ID, body)
         self.store.write(batch)
         self.saved = dict(self.offsets)
