@@ -30,7 +30,9 @@ COLD = {
     ("PUT", "/v1/users/{id}"): 300, ("GET", "/v1/users/{id}"): 150, ("DELETE", "/v1/users/{id}"): 150,
     ("GET", "/v1/decisions/{id}"): 150, ("PUT", "/v1/switch"): 150, ("GET", "/v1/switch"): 10,
     ("GET", "/v1/policies"): 10, ("GET", "/v1/policies/{id}"): 100, ("POST", "/v1/policies/{id}/activate"): 150,
-    ("POST", "/v1/policies/rollback"): 20,
+    ("POST", "/v1/policies/rollback"): 20, ("GET", "/v1/goals"): 10, ("PUT", "/v1/goals"): 200,
+    ("PUT", "/v1/goals/{id}/proposal"): 100, ("POST", "/v1/goals/{id}/approve"): 50, ("GET", "/v1/audit"): 50,
+    ("POST", "/v1/goals/{id}/refuse"): 50, ("DELETE", "/v1/goals/{id}"): 50,
     ("GET", "/healthz"): 10, ("GET", "/readyz"): 10, ("GET", "/metrics"): 10,
 }  # fmt: skip
 NOW_MS = 1_790_000_000_000

@@ -169,8 +169,9 @@ def test_the_same_tick_gives_the_same_grants():
         varied(server, 200)
         centres = server.live.contents.embedding[1:9]
         return ticker.once(
-            server.settings, server.live.contents, server.books, centres, number, NOW, 0.0, 1.0, 0.02, 30_000.0
-        )
+            server.settings, server.live.contents, server.books, centres, number, NOW, 0.0, 1.0, 0.02, 30_000.0,
+            server.live.in_force.weights,
+        )  # fmt: skip
 
     one, same, other = once(5), once(5), once(6)
     for name in one.changes:
@@ -189,7 +190,7 @@ def test_a_tick_changes_nothing_until_it_is_applied():
     counts = server.live.contents.counts.copy()
     ticked = ticker.once(
         server.settings, server.live.contents, server.books, np.zeros((1, DIMS), np.float32), 1, NOW, 0.0, 1.0, 0.02,
-        30_000.0,
+        30_000.0, server.live.in_force.weights,
     )  # fmt: skip
     assert ticked.changes["granted"].sum() > 0
     for name, values in before.items():

@@ -16,7 +16,9 @@ from upwell.errors import BadRequest
 from upwell.service.errors import Refused
 from upwell.service.settings import Settings
 
-CLIENT, OPERATOR = "client", "operator"
+CLIENT, OPERATOR, SECOND = "client", "operator", "operator-2"
+"""Roles. Two keys open what operators may: some changes need both."""
+OPERATORS = (OPERATOR, SECOND)
 CALLERS = 10_000
 """Callers whose rates are kept; of more, those that asked longest ago start anew."""
 
@@ -30,7 +32,7 @@ def loopback(host: str) -> bool:
 
 def check_exposure(settings: Settings) -> None:
     """Raises BadRequest when the service would answer other machines without asking who they are."""
-    client, operator = settings.client_token, settings.operator_token
+    client, operator, second = settings.client_token, settings.operator_token, settings.second_token
     if not loopback(settings.host) and (client is None or operator is None):
         raise BadRequest(
             f"host {settings.host} is not loopback: set UPWELL_CLIENT_TOKEN and UPWELL_OPERATOR_TOKEN, "
@@ -38,6 +40,8 @@ def check_exposure(settings: Settings) -> None:
         )
     if client is not None and client == operator:
         raise BadRequest("client_token and operator_token are the same: every client would be an operator")
+    if second is not None and (operator is None or second in (operator, client)):
+        raise BadRequest("second_token: two keys are two; give an operator_token, and another token than the others")
 
 
 class Gate:
@@ -45,10 +49,9 @@ class Gate:
 
     def __init__(self, settings: Settings) -> None:
         self._hosts = {name.lower() for name in (settings.host, *settings.hosts) if name}
+        tokens = {OPERATOR: settings.operator_token, SECOND: settings.second_token, CLIENT: settings.client_token}
         self._tokens = [
-            (role, token.get_secret_value().encode())
-            for role, token in ((OPERATOR, settings.operator_token), (CLIENT, settings.client_token))
-            if isinstance(token, SecretStr)
+            (role, token.get_secret_value().encode()) for role, token in tokens.items() if isinstance(token, SecretStr)
         ]
 
     def role(self, authorization: bytes | None) -> str:
@@ -67,7 +70,7 @@ class Gate:
 
     def must_be(self, role: str, needed: str) -> None:
         """Raises Refused 403 when a client asks for what operators may."""
-        if needed == OPERATOR and role != OPERATOR:
+        if needed == OPERATOR and role not in OPERATORS:
             raise Refused(403, "forbidden", "this needs the operator's token")
 
     def host(self, headers: Mapping[str, str]) -> None:

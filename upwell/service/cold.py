@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -12,13 +13,16 @@ from starlette.responses import Response
 
 from upwell.model import ID_BYTES, Content, User
 from upwell.service import views
-from upwell.service.auth import CLIENT, OPERATOR
+from upwell.service.audit import NAME_LETTERS, Who
+from upwell.service.auth import CLIENT, OPERATOR, OPERATORS
 from upwell.service.errors import Refused, body_of, decode_refusal
 from upwell.service.live import MODES
 from upwell.service.node import Node
 
 JSON = "application/json"
 T = TypeVar("T")
+BY = "upwell-by"
+"""A header: the name of who asks, percent-encoded, for the audit log."""
 FOR_CLIENTS = ("/v1/recommend", "/v1/interactions", "/v1/contents", "/openapi.json", "/docs")
 
 
@@ -54,7 +58,7 @@ def checked(id: str) -> str:
 
 def allowed(http: Request, content: Content) -> Content:
     """The content as its caller may change it: `quality` is the operator's to set. Raises Refused 403."""
-    if http.state.role == OPERATOR:
+    if http.state.role in OPERATORS:
         return content
     contents = node_of(http).live.contents
     row = contents.rows.at.get(content.id)
@@ -66,6 +70,12 @@ def allowed(http: Request, content: Content) -> Content:
 
 def node_of(http: Request) -> Node:
     return http.app.state.node
+
+
+def who_of(http: Request) -> Who:
+    """Who asks: the key that was proven, and the name that they give."""
+    name = unquote(http.headers.get(BY, ""), errors="replace")
+    return Who(http.state.role, name[:NAME_LETTERS])
 
 
 def add_routes(app: FastAPI) -> None:
@@ -163,15 +173,15 @@ async def get_policy(id: str, http: Request) -> Response:
 
 async def post_activate(id: str, http: Request) -> Response:
     """Make a version live for all users from the next request on; a trial ends."""
-    node, now_ms = node_of(http), node_of(http).clock()
-    await node.change_versions(lambda policies: policies.activate(checked(id), "by an operator", now_ms))
+    node, who, now_ms = node_of(http), who_of(http), node_of(http).clock()
+    await node.change_versions(lambda policies: policies.activate(checked(id), "by an operator", now_ms, who))
     return answer(await views.policies(node))
 
 
 async def post_rollback(http: Request) -> Response:
     """End the trial that is under way, or else go back to the version that was live before."""
-    node, now_ms = node_of(http), node_of(http).clock()
-    await node.change_versions(lambda policies: policies.roll_back("by an operator", now_ms))
+    node, who, now_ms = node_of(http), who_of(http), node_of(http).clock()
+    await node.change_versions(lambda policies: policies.roll_back("by an operator", now_ms, who))
     return answer(await views.policies(node))
 
 
@@ -189,7 +199,7 @@ async def put_switch(http: Request) -> Response:
     switch = await body_as(http, Switch)
     if switch.mode not in MODES:
         raise Refused(422, "invalid", f"mode must be one of {', '.join(MODES)}", "mode")
-    await node_of(http).switch(switch.mode)
+    await node_of(http).switch(switch.mode, who_of(http))
     return answer({"mode": switch.mode})
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import astuple
 from scipy.special import ndtri
 
 from upwell.agents import content, network, observe, user
@@ -20,6 +21,7 @@ from upwell.agents.network import Policy
 from upwell.agents.system import SystemDials
 from upwell.agents.user import Sight, UserDials
 from upwell.agents.xp import hash_uniform
+from upwell.model import Weights
 from upwell.regulator.assignment import assign, unit_id
 from upwell.regulator.policy import Standing
 from upwell.service.records import COLUMN
@@ -124,12 +126,12 @@ def record_of(contents: Contents, scale: float, platform_ctr: float, now_ms: int
 
 
 def platform(
-    settings: Settings, scale: float, platform_ctr: float, throttle: float, load: float, pool_left: float
+    weights: Weights, scale: float, platform_ctr: float, throttle: float, load: float, pool_left: float
 ) -> observe.Platform:
     """What all agents see alike."""
     return observe.Platform(
         np.float32(scale), np.float32(platform_ctr), np.float32(throttle), np.float32(load),
-        np.float32(pool_left), settings.weights,
+        np.float32(pool_left), astuple(weights),
     )  # fmt: skip
 
 

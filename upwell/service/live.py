@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from msgspec.structs import astuple
 
-from upwell.model import Weights
 from upwell.regulator import slate
-from upwell.service import fold, learned, recommend, records, wire
+from upwell.service import fold, goals, learned, recommend, records, wire
+from upwell.service.goals import InForce
 from upwell.service.keys import decision_keys
 from upwell.service.learned import Learned, Playing, Trial
 from upwell.service.memory import HOUR_MS, Memory
@@ -41,9 +42,7 @@ class Live(Memory):
         self.window_hour, self.window_shown, self.window_heated = -1, 0, 0
         self.throttle = 1.0
         self.platform_ctr = settings.click_rate
-        user, revenue, long_term = settings.weights
-        self.weights = Weights(user_satisfaction=user, platform_revenue=revenue, long_term=long_term)
-        self.weights_version = "0"
+        self.in_force = goals.first(goals.weights_of(settings.weights)).now
         self.centres: np.ndarray | None = None  # of segments: f32 [S, DIMS], unit length
         self.shown_of: Counter[str] = Counter()  # heated impressions of each content since this server began
         self.shown = 0  # impressions since then
@@ -58,8 +57,8 @@ class Live(Memory):
     def look(self, scale: float, now_ms: int) -> None:
         """See anew what the learned policy decides by, once a tick. ``scale``: the platform's now."""
         if self.learned is not None:
-            ctr = self.platform_ctr
-            seen = learned.platform(self.settings, scale, ctr, self.throttle, 0.0, 1.0)  # users see no pool, no load
+            ctr, weights = self.platform_ctr, self.in_force.weights
+            seen = learned.platform(weights, scale, ctr, self.throttle, 0.0, 1.0)  # users see no pool, no load
             record = learned.record_of(self.contents, scale, ctr, now_ms)
             self.playing = Playing(self.learned, seen, record, self.trial)
 
@@ -68,6 +67,13 @@ class Live(Memory):
         self.learned, self.trial = learned, trial
         if self.playing is not None:
             self.playing = self.playing._replace(learned=learned, trial=trial)
+
+    def steer(self, in_force: InForce) -> None:
+        """Go by these weights: users' agents from the next request on, contents and the system from the next tick."""
+        self.in_force = in_force
+        if self.playing is not None:
+            seen = self.playing.seen._replace(weights=astuple(in_force.weights))
+            self.playing = self.playing._replace(seen=seen)
 
     def next_id(self, now_ms: int) -> str:
         """An id for a decision: server, time and count, so that no two are alike, on any server."""
@@ -195,8 +201,8 @@ class Live(Memory):
         if why is None and self.mode == "policy" and self.learned is None:
             why = "no_policy"
         return wire.Logged(
-            wire.SCHEMA, id, one.request.user_id, now_ms, self.server, places, arm, version, self.weights_version,
-            self.weights, self.platform_ctr, why, one.request.request_id,
+            wire.SCHEMA, id, one.request.user_id, now_ms, self.server, places, arm, version, self.in_force.version,
+            self.in_force.weights, self.platform_ctr, why, one.request.request_id,
         )  # fmt: skip
 
     def _count_window(self, impressions: int, heated_rows: np.ndarray) -> None:

@@ -20,12 +20,15 @@ import msgspec
 
 from upwell.events.port import Log
 from upwell.model import Answer, Rejected, Request, Taken, User
-from upwell.service import apply, ingest, own, records, wire
+from upwell.service import apply, audit, ingest, own, records, wire
+from upwell.service.audit import Who
 from upwell.service.batcher import Batcher
 from upwell.service.clock import Clock, Simulated
+from upwell.service.course import Course
 from upwell.service.erasure import ERASING, Erasure
 from upwell.service.errors import Refused, decode_refusal, store_down
 from upwell.service.follower import Follower
+from upwell.service.goals import Goals
 from upwell.service.keys import BESIDE, request_key
 from upwell.service.learned import Trial
 from upwell.service.live import Live
@@ -46,7 +49,8 @@ DAY_MS = 86_400_000
 REQUESTS = 100_000
 """Answers kept, so that a request sent again gets the same one."""
 SWEEP_S = 60.0
-VERSIONS_S = 0.5
+CHANGES_S = 0.5
+"""Between two looks at what operators and the learner changed."""
 RECOVERED_AT_ONCE = 2_000
 
 
@@ -61,7 +65,8 @@ class Node:
         self.live = Live(settings, f"{events.slot}-{secrets.token_hex(4)}", not shared)
         # The lease is the slot's, so that a restarted server has it back at once.
         self.regulator = Regulator(settings, self.live, store, events.slot)
-        self.versions, self.factors = Versions(store, self.live.learned), own.Heard(store)
+        self.versions, self.course = Versions(store, self.live.learned), Course(store, settings.weights)
+        self.factors = own.Heard(store)
         self.saver = Saver(store, events, self.live, settings.learn)
         self.batcher = Batcher(settings, self.live, events, self.saver.logged)
         self.recall = Recall(store, self.live)
@@ -94,8 +99,8 @@ class Node:
             )
             if not isinstance(self.clock, Simulated):
                 loops += (("tick", self._every(self.settings.tick_s, self.tick)),)
-        await self.follow_versions()
-        loops += (("versions", self._every(VERSIONS_S, self.follow_versions)),)
+        await self.follow_changes()
+        loops += (("changes", self._every(CHANGES_S, self.follow_changes)),)
         self.ready = True
         self._loops = [asyncio.create_task(loop, name=name) for name, loop in loops]
 
@@ -281,6 +286,7 @@ class Node:
 
     async def _tick(self) -> None:
         regulator = self.regulator
+        self._steer()
         lease = await asyncio.to_thread(regulator.hold)
         if lease is None:
             return
@@ -316,9 +322,16 @@ class Node:
         (body,) = await asyncio.to_thread(self.store.get, "decision", [decision_id])
         return wire.logged_decoder.decode(body) if body is not None else None
 
-    async def follow_versions(self) -> None:
-        """Go by what the learner found, versions of the policy and users' own factors; hear how far it has read."""
-        offsets = await asyncio.to_thread(self.store.offsets)
+    async def follow_changes(self) -> None:
+        """Go by what operators and the learner changed: weights, versions of the policy, users' own factors.
+
+        What begins or ends by the clock does so while the store is down too. Raises StoreDown.
+        """
+        try:
+            offsets = await asyncio.to_thread(self.store.offsets)
+            await asyncio.to_thread(self.course.look, offsets, self.clock())
+        finally:
+            self._steer()
         chosen = await asyncio.to_thread(self.versions.look, offsets)
         if chosen is not None:
             self.live.play(*chosen)
@@ -329,20 +342,34 @@ class Node:
                 users = self.live.users
                 own.take(users, await asyncio.to_thread(self.factors.look, offsets, list(users.rows.at)))
 
-    async def change_versions(self, change: Callable[[Policies], object]) -> Policies:
+    def _steer(self) -> None:
+        """Go by the weights that hold now."""
+        in_force = self.course.here(self.clock())
+        if in_force != self.live.in_force:
+            self.live.steer(in_force)
+            log.info("weights %s: %s", in_force.version, in_force.weights)
+
+    async def change_versions(self, change: Callable[[Policies], object]) -> None:
         """Change who gets which version, from the next request on. Raises Refused."""
+        await self._change(lambda: self.versions.change(change, self.clock()))
+
+    async def change_goals(self, change: Callable[[Goals], object]) -> None:
+        """Change what is wanted, from the next request on. Raises Refused."""
+        await self._change(lambda: self.course.change(change, self.clock()))
+
+    async def _change(self, change: Callable[[], object]) -> None:
         try:
-            changed = await asyncio.to_thread(self.versions.change, change, self.clock())
-            await self.follow_versions()
+            await asyncio.to_thread(change)
+            await self.follow_changes()
         except StoreDown:
             raise store_down() from None
-        return changed
 
-    async def switch(self, mode: str) -> None:
+    async def switch(self, mode: str, who: Who) -> None:
         """Who decides from the next request on; kept across restarts."""
-        self.live.mode = mode
+        before, self.live.mode = self.live.mode, mode
         batch = Batch()
         batch.put("meta", "switch", mode.encode())
+        audit.tell(batch, audit.Entry(self.clock(), who.key, "switch", mode, who.name, f"it was {before}"))
         await self.saver.write(batch)
 
 

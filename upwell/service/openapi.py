@@ -9,9 +9,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from upwell.model import Answer, Content, Interaction, Request, Taken, User
-from upwell.service import cold, errors, ingest
+from upwell.service import cold, errors, goal_routes, ingest
 
-TYPES = (Request, Answer, ingest.Many, Taken, Content, User, Interaction, cold.Switch, errors.Body)
+TYPES = (
+    Request, Answer, ingest.Many, Taken, Content, User, Interaction, cold.Switch, goal_routes.Wanted,
+    goal_routes.Weighing, errors.Body,
+)  # fmt: skip
 BODIES: dict[tuple[str, str], type] = {
     ("/v1/recommend", "post"): Request,
     ("/v1/interactions", "post"): ingest.Many,
@@ -19,6 +22,8 @@ BODIES: dict[tuple[str, str], type] = {
     ("/v1/contents", "post"): Content,
     ("/v1/users/{id}", "put"): User,
     ("/v1/switch", "put"): cold.Switch,
+    ("/v1/goals", "put"): goal_routes.Wanted,
+    ("/v1/goals/{id}/proposal", "put"): goal_routes.Weighing,
 }
 FROM_PATH = (("/v1/contents/{id}", "put"), ("/v1/users/{id}", "put"))
 HOT: dict[str, dict[str, Any]] = {
@@ -71,7 +76,8 @@ def document(app: FastAPI) -> dict[str, Any]:
             for status, text in ERRORS.items():
                 operation["responses"][status] = {"description": text, "content": content_of(reference[errors.Body])}
             for parameter in operation.get("parameters", []):
-                parameter["schema"] = {"type": "string", "minLength": 1, "maxLength": 128}
+                if not parameter["schema"].keys() & {"maxLength", "maximum"}:  # an id
+                    parameter["schema"] = {"type": "string", "minLength": 1, "maxLength": 128}
     made["paths"] = paths
     app.openapi_schema = made
     return made

@@ -161,7 +161,8 @@ class Regulator:
             ticker.begun(self.books, day)
         ticked = ticker.once(
             self.settings, contents, self.books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
-            self.platform_ctr, self.daily_impressions, lent, self.live.learned if self.live.mode == "policy" else None,
+            self.platform_ctr, self.daily_impressions, self.live.in_force.weights, lent,
+            self.live.learned if self.live.mode == "policy" else None,
         )  # fmt: skip
         ticked.batch.put("meta", "rates", msgspec.msgpack.encode(self.rates))
         if share is not None:

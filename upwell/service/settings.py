@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     hosts: tuple[str, ...] = Field((), description="names in Host and Origin that are answered, beside loopback's")
     client_token: SecretStr | None = Field(None, min_length=1, description="bearer token of callers")
     operator_token: SecretStr | None = Field(None, min_length=1, description="bearer token of operators: all is theirs")
+    second_token: SecretStr | None = Field(
+        None, min_length=1, description="another operator's token: large moves of the weights need both"
+    )
     clock: Literal["system", "request"] = Field("system", description="`request`: a header says what time it is")
 
     body_bytes: int = Field(1_000_000, ge=1_000, description="largest request body, bytes")
@@ -69,6 +72,10 @@ class Settings(BaseSettings):
     live_contents: float = Field(10_000.0, gt=0.0, description="live contents, by which `scale` is set with the above")
     click_rate: float = Field(0.02, gt=0.0, le=1.0, description="the platform's click rate, until it has been counted")
     weights: tuple[Weight, Weight, Weight] = Field((0.4, 0.3, 0.3), description="user satisfaction, revenue, long term")
+
+    goals_auto: Share = Field(
+        0.0, description="most that a weight's share may move with no operator's approval, where simulation proved it"
+    )
 
     policy: str = Field("marl", description="learned policy: one that is shipped, or a file; empty: the agents' rules")
 

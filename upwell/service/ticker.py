@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import astuple
 from scipy.cluster.vq import ClusterError, kmeans2
 
 from upwell.agents.dials import Dials
 from upwell.agents.xp import hash_uniform
+from upwell.model import Weights
 from upwell.regulator import guards, policy, tick
 from upwell.regulator.ledger import COIN, Ledger
 from upwell.regulator.match import held_by
@@ -141,6 +143,7 @@ def once(
     throttle: float,
     platform_ctr: float,
     daily_impressions: float,
+    weights: Weights,
     lent: Longs | None = None,
     playing: Learned | None = None,
 ) -> Ticked:
@@ -180,14 +183,14 @@ def once(
     dials, heat = RULES, None
     if playing is not None:
         seen = learned.platform(
-            settings, scale, platform_ctr, throttle, heated_share / settings.cap, left / max(pool, 1)
+            weights, scale, platform_ctr, throttle, heated_share / settings.cap, left / max(pool, 1)
         )
         ours, theirs = learned.contents_turn(playing, known, best_match, settings.budget, seen)
         dials = Dials(content=ours, system=theirs)
         heat = np.zeros((len(contents.live), len(learned.HEAT)), np.float32)
         heat[rows] = learned.heat_dials(ours, theirs, len(rows))
     wanted = policy.requests(
-        np, known, best_match, u, np.float32(scale), np.float32(platform_ctr), settings.first_ask, settings.weights,
+        np, known, best_match, u, np.float32(scale), np.float32(platform_ctr), settings.first_ask, astuple(weights),
         dials,
     )  # fmt: skip
     owed = guards.owed_a_chance(floats["heated"], age_days, scale, settings.chance, cheat)

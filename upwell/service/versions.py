@@ -15,6 +15,8 @@ import msgspec
 
 from upwell.agents import network
 from upwell.errors import BadRequest
+from upwell.service import audit
+from upwell.service.audit import LEARNER, Who
 from upwell.service.errors import Refused
 from upwell.service.learned import Learned, Trial
 from upwell.state.batch import Batch
@@ -61,6 +63,7 @@ class Policies(msgspec.Struct):
     share: float = 0.0  # of users, on trial
     stage: int = 0  # counts the shares that trials had: a new one, and tallies begin anew
     versions: list[Version] = []  # oldest first
+    told: list[audit.Entry] = []  # of changes that are not written yet
 
     def of(self, id: str) -> Version:
         """A version. Raises Refused 404."""
@@ -69,27 +72,27 @@ class Policies(msgspec.Struct):
             raise Refused(404, "not_found", f"no version '{id}'", "id")
         return found
 
-    def gated_out(self, id: str, why: str, at_ms: int) -> None:
+    def gated_out(self, id: str, why: str, at_ms: int, who: Who = LEARNER) -> None:
         """A new version that no user gets."""
-        self.versions.append(Version(id, self.live, [Event(at_ms, "gated_out", why)]))
+        self._new(id, Event(at_ms, "gated_out", why), who)
 
-    def try_out(self, id: str, share: float, why: str, at_ms: int) -> None:
+    def try_out(self, id: str, share: float, why: str, at_ms: int, who: Who = LEARNER) -> None:
         """A new version that some users get. Raises Refused 409 where one is on trial already."""
         if self.trial:
             raise Refused(409, "conflict", f"{self.trial} is on trial", "id")
-        self.versions.append(Version(id, self.live, [Event(at_ms, "on_trial", why, share)]))
+        self._new(id, Event(at_ms, "on_trial", why, share), who)
         self.trial, self.share, self.stage = id, share, self.stage + 1
 
-    def widen(self, share: float, why: str, at_ms: int) -> None:
+    def widen(self, share: float, why: str, at_ms: int, who: Who = LEARNER) -> None:
         """More users get the version on trial; with all of them it is the live one. Raises Refused 409."""
         version = self._on_trial()
         if share >= 1.0:
-            self.activate(version.id, why, at_ms)
+            self.activate(version.id, why, at_ms, who)
         else:
-            version.history.append(Event(at_ms, "widened", why, share))
+            self._note(version, Event(at_ms, "widened", why, share), who)
             self.share, self.stage = share, self.stage + 1
 
-    def roll_back(self, why: str, at_ms: int) -> str:
+    def roll_back(self, why: str, at_ms: int, who: Who = LEARNER) -> str:
         """End the trial, or else go back to the version that was live before. Returns who lost its users.
 
         Raises Refused 409 where there is nothing to go back to.
@@ -100,23 +103,33 @@ class Policies(msgspec.Struct):
         elif self.before:
             gone, back = self.of(self.live), self.of(self.before.pop())
             self.live, self.stage = back.id, self.stage + 1
-            back.history.append(Event(at_ms, "live", f"in place of {gone.id}", 1.0))
+            self._note(back, Event(at_ms, "live", f"in place of {gone.id}", 1.0), who)
         else:
             raise Refused(409, "conflict", "no version was live before this one")
-        gone.history.append(Event(at_ms, "rolled_back", why))
+        self._note(gone, Event(at_ms, "rolled_back", why), who)
         return gone.id
 
-    def activate(self, id: str, why: str, at_ms: int) -> None:
+    def activate(self, id: str, why: str, at_ms: int, who: Who = LEARNER) -> None:
         """All users get a version from now on; a trial of another ends. Raises Refused 404."""
         version = self.of(id)
         if id == self.live:
             return
         if self.trial and self.trial != id:
-            self.of(self.trial).history.append(Event(at_ms, "rolled_back", f"{id} was made live meanwhile"))
-        self.of(self.live).history.append(Event(at_ms, "replaced", f"by {id}"))
-        version.history.append(Event(at_ms, "live", why, 1.0))
+            self._note(self.of(self.trial), Event(at_ms, "rolled_back", f"{id} was made live meanwhile"), who)
+        self._note(self.of(self.live), Event(at_ms, "replaced", f"by {id}"), who)
+        self._note(version, Event(at_ms, "live", why, 1.0), who)
         self.before = [one for one in self.before if one != id] + [self.live]
         self.live, self.trial, self.share, self.stage = id, "", 0.0, self.stage + 1
+
+    def _new(self, id: str, event: Event, who: Who) -> None:
+        self.versions.append(Version(id, self.live, []))
+        self._note(self.versions[-1], event, who)
+
+    def _note(self, version: Version, event: Event, who: Who) -> None:
+        version.history.append(event)
+        detail = {"share": event.share} if event.share else {}
+        told = audit.Entry(event.at_ms, who.key, f"policy_{event.what}", version.id, who.name, event.why, detail)
+        self.told.append(told)
 
     def _on_trial(self) -> Version:
         if not self.trial:
@@ -164,12 +177,16 @@ def learned_of(store: Store, base: Learned, id: str) -> Learned:
 
 
 def put(batch: Batch, number: int, policies: Policies, networks: dict[str, bytes]) -> None:
-    """Add a change of the record to a batch. ``networks``: of versions that are new, as ``pack_policy`` packs them.
+    """Add a change of the record, and what the audit log says of it, to a batch.
+
+    ``networks``: of versions that are new, as ``pack_policy`` packs them.
 
     Writing it raises Conflict where the record has changed since ``number``.
     """
     batch.delete("meta", *(body_id(id) for id in policies.forget()))
+    told, policies.told = policies.told, []
     batch.put("meta", ID, msgspec.json.encode(policies))
+    audit.tell(batch, *told)
     for id, body in networks.items():
         batch.put("meta", body_id(id), body)
     batch.advance(OFFSET, number, number + 1)

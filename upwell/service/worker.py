@@ -20,6 +20,7 @@ from upwell.regulator import slate
 from upwell.service import apply, ticker, told, wire
 from upwell.service.allowances import Allowances, By, Report
 from upwell.service.clock import Clock
+from upwell.service.course import Course
 from upwell.service.live import Live
 from upwell.service.memory import DAY_S
 from upwell.service.order import Order
@@ -51,7 +52,7 @@ class Worker:
         self.settings, self.store, self.events, self.clock = settings, store, events, clock
         self.live = Live(settings, f"worker-{events.slot}", trails=True)
         self.regulator = Regulator(settings, self.live, store, self.live.server)
-        self.versions = Versions(store, self.live.learned)
+        self.versions, self.course = Versions(store, self.live.learned), Course(store, settings.weights)
         self.read: dict[str, int] | None = {} if settings.learn else None  # see ``saver.trim``
         self.allowances = Allowances()
         self.watcher = store.watch(["content"])
@@ -250,6 +251,8 @@ class Worker:
         offsets = self.store.offsets()
         if (chosen := self.versions.look(offsets)) is not None:
             self.live.play(*chosen)
+        self.course.look(offsets, self.clock())
+        self.live.steer(self.course.here(self.clock()))
         if self.read is not None:
             self.read = offsets
         regulator = self.regulator
