@@ -33,9 +33,9 @@ def test_what_is_won_back_is_counted_against_what_is_lost():
     assert found["learning"] == pytest.approx(0.9)
 
 
-def test_an_unknown_scenario_is_refused():
+def test_an_unknown_scenario_is_refused(tmp_path):
     with pytest.raises(BadRequest, match="choose from shift, versions, poison"):
-        scenarios.scenario("quake", 14, 64)
+        scenarios.scenario("quake", 14, 64, tmp_path)
 
 
 class Told:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -38,15 +39,15 @@ def learning(
     from upwell.world.arm import RAW
 
     wanted = [one for one in only.split(",") if one]
-    lives = {
-        name: life for name, life in scenarios.scenario(scenario, days, steps).items() if not wanted or name in wanted
-    }
     config = sized_world(None, None, users, contents)
-    with progress(f"{scenario}: a platform falls ill, then ticks of {len(lives)} lives",
-                  burn_in + days + TICKS * days * len(lives)) as step:  # fmt: skip
-        state = world.burnt_in(config, seed, burn_in, step)
-        raw = metrics.expected(runner.lived(config, RAW, state, days, step))
-        result = scenarios.run_all(scenario, lives, config, state, raw, days, lambda figures: step())
+    with TemporaryDirectory(prefix="upwell-learning-") as folder:
+        every = scenarios.scenario(scenario, days, steps, Path(folder))
+        lives = {name: life for name, life in every.items() if not wanted or name in wanted}
+        title = f"{scenario}: a platform falls ill, then ticks of {len(lives)} lives"
+        with progress(title, burn_in + days + TICKS * days * len(lives)) as step:
+            state = world.burnt_in(config, seed, burn_in, step)
+            raw = metrics.expected(runner.lived(config, RAW, state, days, step))
+            result = scenarios.run_all(scenario, lives, config, state, raw, days, lambda figures: step())
     write_page(scenario, result, out)
     result["report"] = str(out)
     emit(result, json, lambda: show(result))
@@ -60,7 +61,7 @@ def show(result: dict[str, Any]) -> None:
         for name, mean in result["mean_objective"].items()
     ]  # fmt: skip
     table("lives", ["life", "objective", "slates", "in the ranker's order", "p99, ms", "versions"], rows)
-    for name in ("recovered", "lost_to", "bad_version_largest_share", "bad_version_ended_as"):
+    for name in ("recovered", "lost_to", "won", "bad_version_largest_share", "bad_version_ended_as"):
         if name in result:
             stdout.print(f"{name.replace('_', ' ')}: {result[name]}", markup=False)
     stdout.print(f"page: {result['report']}", markup=False)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import msgspec
 import numpy as np
 
-from upwell.agents.network import Layer, pack_policy
+from upwell.agents.network import Layer, first_policy, pack_policy, save_policy
 from upwell.demo import run
 from upwell.demo.bootstrap import time_ms
 from upwell.demo.live import Figures
@@ -30,7 +31,8 @@ from upwell.state.batch import Batch
 from upwell.world.config import WorldConfig
 from upwell.world.state import WorldState
 
-NOISE = 0.1
+NOISE, FRESH_NOISE = 0.1, 0.2
+"""Of users' dials, trained and untrained: who has more to learn tries more."""
 LIARS = 50
 """One in so many users tells of clicks that were none."""
 FLOOD = 2_000
@@ -45,8 +47,11 @@ class Variant(NamedTuple):
     morning: run.Morning = lambda day, state, live: state
 
 
-def scenario(name: str, days: int, steps: int) -> dict[str, Variant]:
-    """The lives of a scenario by name. ``steps``: the setting ``learn_steps``. Raises BadRequest for one unknown."""
+def scenario(name: str, days: int, steps: int, folder: Path) -> dict[str, Variant]:
+    """The lives of a scenario by name. Raises BadRequest for one unknown.
+
+    ``steps``: the setting ``learn_steps``. ``folder``: for a policy that was never trained.
+    """
     learning: dict[str, object] = {"learn": True, "dial_noise": NOISE, "learn_steps": steps}
     still: dict[str, object] = {"dial_noise": NOISE}
     if name == "shift":
@@ -57,12 +62,21 @@ def scenario(name: str, days: int, steps: int) -> dict[str, Variant]:
             "no shift": Variant(learning),
         }
     if name == "versions":
-        return {"learning": Variant(learning, bad_version(days // 2))}
+        # With what was never trained there is something to learn within days.
+        fresh: dict[str, object] = {"policy": str(untrained(folder)), "dial_noise": FRESH_NOISE}
+        return {"still": Variant(still | fresh), "learning": Variant(learning | fresh, bad_version(days // 2))}
     if name == "poison":
         lies = {"false clicks": false_clicks, "replayed": replayed, "one user": flood}
         attacked = {what: Variant(learning, attacked_by(make)) for what, make in lies.items()}
         return {"unattacked": Variant(learning)} | attacked
     raise BadRequest(f"unknown scenario '{name}': choose from shift, versions, poison")
+
+
+def untrained(folder: Path) -> Path:
+    """A file of agents that play by the rules, and could learn."""
+    path = folder / "untrained.npz"
+    save_policy(path, first_policy(0), {})
+    return path
 
 
 def lived(
@@ -228,7 +242,9 @@ def summary(name: str, days: int, curves: dict[str, list[float]], kept: dict[str
     if name == "shift" and curves.keys() >= {"not told", "no shift", "told", "learning"}:
         found["recovered"] = recovered(curves, days // 2)
     if name == "versions":
-        bad = next((one for one in kept["learning"] if one["id"] == BAD), None)
+        if "still" in curves:
+            found["won"] = {what: float(np.mean(curve[-7:])) for what, curve in curves.items()}
+        bad = next((one for one in kept.get("learning", []) if one["id"] == BAD), None)
         found["bad_version_largest_share"] = max(event["share"] for event in bad["history"]) if bad else 0.0
         found["bad_version_ended_as"] = bad["state"] if bad else "forgotten"
     if name == "poison" and "unattacked" in curves:
