@@ -268,6 +268,18 @@ def test_with_another_policy_deployed_learning_begins_with_it(tmp_path):
     assert len(fresh.pupils) == len(platform.learner.pupils)  # what users did, they did
 
 
+def test_what_another_version_kept_is_left(tmp_path, monkeypatch, caplog):
+    platform = Platform(tmp_path, 40)
+    platform.lives(2, np.random.default_rng(14))
+    monkeypatch.setattr(kept, "VERSION", kept.VERSION - 1)
+    platform.learner.save({})
+    monkeypatch.undo()
+    fresh = platform.started()
+    assert "learning begins anew" in caplog.text
+    assert not fresh.pupils
+    assert fresh.offsets == platform.learner.offsets  # of what was read before, nothing counts twice
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", ["false clicks", "a million events"])
 def test_poison_does_not_get_users(tmp_path, attack):

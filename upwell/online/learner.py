@@ -98,9 +98,12 @@ class Learner:
         self.judge, self.lived, self.progress = fresh, Experience(), Progress(self.base.version)
         pupils, judges = list[Step](), list[Step]()
         if body is not None:
-            judge, self.lived, progress, pupils, judges = kept.unpack(body, fresh)
-            if progress.base == self.base.version:  # else somebody deployed another policy: learning begins with it
-                self.judge, self.progress = judge, progress
+            try:
+                judge, self.lived, progress, pupils, judges = kept.unpack(body, fresh)
+                if progress.base == self.base.version:  # else somebody deployed another policy: learning begins with it
+                    self.judge, self.progress = judge, progress
+            except BadRequest as error:
+                log.warning("%s: what was learned before is left, and learning begins anew", error)
         self.pupils, self.judges = (deque(of, self.pace.remembered) for of in (pupils, judges))
         self.now_ms = self.progress.now_ms
 
