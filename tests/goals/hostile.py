@@ -40,7 +40,8 @@ CODE = (
 )  # fmt: skip
 WHOLE: tuple[str | bytes, ...] = (
     "", " ", "\n", "\ufeff", "{", "}", "{}", "[]", "null", "true", "0", '""', "I cannot help with that.",
-    "我不能回答这个问题。", "{'weights': {'user_satisfaction': 1}}", "weights: {user_satisfaction: 1}", "<weights>1</weights>",
+    "我不能回答这个问题。", "{'weights': {'user_satisfaction': 1}}", "weights: {user_satisfaction: 1}",
+    "<weights>1</weights>",
     "{weights: 1}", TEXT + TEXT.replace("0.5", "0.9"), TEXT + "\n\n" + TEXT[:-1] + ', "x": 1}',
     "[" + TEXT + "," + TEXT + "]", '{"weights":' * 50_000, "[" * 100_000, "{" * 100_000,
     '{"a":' * 100_000 + "1" + "}" * 100_000, "}" * 100_000, '{"weights":' + "[" * 50_000 + "]" * 50_000 + "}",

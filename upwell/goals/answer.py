@@ -88,7 +88,7 @@ def read(raw: str | bytes) -> Answer:
 
 def printable(text: str, most: int) -> str:
     """Without what cannot be shown (control and format characters, lone surrogates), in one line, cut to ``most``."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * most]).split())[:most]
+    return " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * most]).split())[:most].rstrip()
 
 
 def _found(text: str) -> dict[str, Any]:
