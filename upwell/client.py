@@ -27,7 +27,7 @@ import httpx
 import msgspec
 
 from upwell import model
-from upwell.model import Candidate, Content, Interaction, Request, Taken, User
+from upwell.model import Candidate, Content, Interaction, Request, Taken, User, Weights
 
 T = TypeVar("T")
 TRIES = 4
@@ -105,6 +105,28 @@ def policies_call(what: str = "") -> Wire:
     return Wire("POST" if what else "GET", f"/v1/policies{what}")
 
 
+def goals_call(method: str = "GET", what: str = "", body: dict[str, Any] | None = None, why: str = "") -> Wire:
+    query = f"?why={quote(why, safe='')}" if why else ""
+    return Wire(method, f"/v1/goals{what}{query}", None if body is None else msgspec.json.encode(body))
+
+
+def goal_call(method: str, id: str, what: str, why: str) -> Wire:
+    return goals_call(method, f"/{quote(id, safe='')}{what}", why=why)
+
+
+def put_goal_call(text: str, options: dict[str, Any]) -> Wire:
+    return goals_call("PUT", body={"text": text, "id": f"goal-{uuid.uuid4().hex[:8]}"} | options)
+
+
+def put_weights_call(id: str, weights: Weights, program: str) -> Wire:
+    body: dict[str, Any] = {"weights": weights} | ({"program": program} if program else {})
+    return goals_call("PUT", f"/{quote(id, safe='')}/proposal", body)
+
+
+def audit_call(since: int, limit: int) -> Wire:
+    return Wire("GET", f"/v1/audit?since={since}&limit={limit}")
+
+
 def read(answer: httpx.Response, kind: type[T]) -> T:
     """The body as a record. Raises UpwellRefused."""
     if answer.is_success:
@@ -140,15 +162,16 @@ def together(first: Taken, again: Taken) -> Taken:
     return Taken(first.accepted + again.accepted, first.duplicates + again.duplicates, rejected)
 
 
-def headers_of(token: str | None) -> dict[str, str]:
-    return {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+def headers_of(token: str | None, by: str) -> dict[str, str]:
+    named = {"Upwell-By": quote(by, safe="")} if by else {}
+    return {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {}) | named
 
 
 class Client:
-    """Calls that wait. One may be shared by threads."""
+    """Calls that wait. One may be shared by threads. ``by``: a name for the audit log, beside the token's role."""
 
-    def __init__(self, url: str, token: str | None = None, timeout_s: float = 1.0) -> None:
-        self._http = httpx.Client(base_url=url, headers=headers_of(token), timeout=timeout_s, limits=LIMITS)
+    def __init__(self, url: str, token: str | None = None, timeout_s: float = 1.0, by: str = "") -> None:
+        self._http = httpx.Client(base_url=url, headers=headers_of(token, by), timeout=timeout_s, limits=LIMITS)
 
     def __enter__(self) -> Client:
         return self
@@ -200,6 +223,35 @@ class Client:
         """End the trial under way, or go back to the version before."""
         return self._call(policies_call("/rollback"), dict[str, Any])
 
+    def goals(self) -> dict[str, Any]:
+        """Goals, what is proposed for them, and the weights that hold."""
+        return self._call(goals_call(), dict[str, Any])
+
+    def put_goal(self, text: str, **options: Any) -> dict[str, Any]:
+        """Ask for something in words; the answer's ``id`` names it. Options: ``id``, ``aims``, ``bounds``, ``from_ms``,
+        ``until_ms``."""
+        return self._call(put_goal_call(text, options), dict[str, Any])
+
+    def put_weights(self, id: str, weights: Weights, program: str = "") -> dict[str, Any]:
+        """Propose weights of your own for a goal."""
+        return self._call(put_weights_call(id, weights, program), dict[str, Any])
+
+    def approve(self, id: str, why: str = "") -> dict[str, Any]:
+        """Take what is proposed for a goal."""
+        return self._call(goal_call("POST", id, "/approve", why), dict[str, Any])
+
+    def refuse(self, id: str, why: str = "") -> dict[str, Any]:
+        """A goal is not to come in force."""
+        return self._call(goal_call("POST", id, "/refuse", why), dict[str, Any])
+
+    def lift(self, id: str, why: str = "") -> dict[str, Any]:
+        """Lift a goal: the weights before it hold again."""
+        return self._call(goal_call("DELETE", id, "", why), dict[str, Any])
+
+    def audit(self, since: int = 0, limit: int = 100) -> dict[str, Any]:
+        """Who changed what, when and why: the latest entries since a time (Unix ms), oldest first."""
+        return self._call(audit_call(since, limit), dict[str, Any])
+
     def _call(self, call: Wire, kind: type[T]) -> T:
         for tries in range(TRIES):
             last = tries == TRIES - 1
@@ -218,8 +270,8 @@ class Client:
 class AsyncClient:
     """The same calls for an event loop."""
 
-    def __init__(self, url: str, token: str | None = None, timeout_s: float = 1.0) -> None:
-        self._http = httpx.AsyncClient(base_url=url, headers=headers_of(token), timeout=timeout_s, limits=LIMITS)
+    def __init__(self, url: str, token: str | None = None, timeout_s: float = 1.0, by: str = "") -> None:
+        self._http = httpx.AsyncClient(base_url=url, headers=headers_of(token, by), timeout=timeout_s, limits=LIMITS)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -273,6 +325,34 @@ class AsyncClient:
     async def roll_back(self) -> dict[str, Any]:
         """See ``Client.roll_back``."""
         return await self._call(policies_call("/rollback"), dict[str, Any])
+
+    async def goals(self) -> dict[str, Any]:
+        """See ``Client.goals``."""
+        return await self._call(goals_call(), dict[str, Any])
+
+    async def put_goal(self, text: str, **options: Any) -> dict[str, Any]:
+        """See ``Client.put_goal``."""
+        return await self._call(put_goal_call(text, options), dict[str, Any])
+
+    async def put_weights(self, id: str, weights: Weights, program: str = "") -> dict[str, Any]:
+        """See ``Client.put_weights``."""
+        return await self._call(put_weights_call(id, weights, program), dict[str, Any])
+
+    async def approve(self, id: str, why: str = "") -> dict[str, Any]:
+        """See ``Client.approve``."""
+        return await self._call(goal_call("POST", id, "/approve", why), dict[str, Any])
+
+    async def refuse(self, id: str, why: str = "") -> dict[str, Any]:
+        """See ``Client.refuse``."""
+        return await self._call(goal_call("POST", id, "/refuse", why), dict[str, Any])
+
+    async def lift(self, id: str, why: str = "") -> dict[str, Any]:
+        """See ``Client.lift``."""
+        return await self._call(goal_call("DELETE", id, "", why), dict[str, Any])
+
+    async def audit(self, since: int = 0, limit: int = 100) -> dict[str, Any]:
+        """See ``Client.audit``."""
+        return await self._call(audit_call(since, limit), dict[str, Any])
 
     async def _call(self, call: Wire, kind: type[T]) -> T:
         for tries in range(TRIES):

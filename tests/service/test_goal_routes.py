@@ -152,6 +152,7 @@ def test_what_the_proposer_proposes(tmp_path):
         ("PUT", "/goals/g/proposal", {"weights": {"user_satisfaction": 1}}, 422, "weights"),
         ("PUT", "/goals/g/proposal", {"weights": dict.fromkeys(NEAR["weights"], 0)}, 422, "weights"),
         ("PUT", "/goals/g/proposal", {"weights": dict.fromkeys(NEAR["weights"], -1)}, 422, None),
+        ("PUT", "/goals/g/proposal", NEAR | {"program": "import os"}, 422, "program"),
         ("POST", "/goals/g/approve", None, 409, "id"),
         ("POST", "/goals/none/approve", None, 404, "id"),
         ("POST", "/goals/none/refuse", None, 404, "id"),

@@ -8,7 +8,22 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from upwell.cli import bench, demo, doctor, experiment, explain, export, init, logs, policies, serve, train, world
+from upwell.cli import (
+    audit,
+    bench,
+    demo,
+    doctor,
+    experiment,
+    explain,
+    export,
+    goals,
+    init,
+    logs,
+    policies,
+    serve,
+    train,
+    world,
+)  # fmt: skip
 from upwell.errors import UpwellError
 
 app = typer.Typer(
@@ -28,6 +43,8 @@ doctor.register(app)
 serve.register(app)
 explain.register(app)
 policies.register(app)
+audit.register(app)
+app.add_typer(goals.app, name="goals")
 app.add_typer(bench.app, name="bench")
 
 CTRL_C = 130

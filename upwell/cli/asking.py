@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 
 Url = Annotated[str, typer.Option(help="where the service answers")]
 Token = Annotated[str | None, typer.Option(envvar="UPWELL_OPERATOR_TOKEN", help="operator's token, where one is set")]
+By = Annotated[str, typer.Option(help="who asks, for the audit log")]
+Why = Annotated[str, typer.Option(help="why, for the audit log")]
 HERE = "http://127.0.0.1:8080"
 
 
-def asked(url: str, token: str | None, ask: Callable[[Client], dict[str, Any]]) -> dict[str, Any]:
+def asked(url: str, token: str | None, ask: Callable[[Client], dict[str, Any]], by: str = "") -> dict[str, Any]:
     """What the service at ``url`` tells. Raises BadRequest for what it refuses, UpwellError where none answers."""
     import httpx
 
     from upwell.client import Client, UpwellRefused
 
     try:
-        with Client(url, token, timeout_s=10.0) as client:
+        with Client(url, token, 10.0, by) as client:
             return ask(client)
     except UpwellRefused as refused:
         raise BadRequest(str(refused)) from None

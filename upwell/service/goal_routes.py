@@ -11,10 +11,11 @@ from fastapi import FastAPI, Query, Request
 from msgspec import Meta
 from starlette.responses import Response
 
-from upwell.goals import reading
+from upwell.errors import BadRequest
+from upwell.goals import program, reading
 from upwell.goals.goal import Aim, Bound, Goal, Proposal
 from upwell.goals.measures import PLATFORM
-from upwell.goals.weights import Limits, shares
+from upwell.goals.weights import USUAL, shares
 from upwell.model import Id, Millis, Weights
 from upwell.service import audit
 from upwell.service.cold import answer, body_as, checked, node_of, who_of
@@ -25,7 +26,6 @@ from upwell.state.errors import StoreDown
 
 Why = Annotated[str, Query(max_length=audit.WHY_LETTERS, description="for the audit log")]
 LATEST_MS = 253_402_300_799_999
-LIMITS = Limits()
 
 
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,6 +43,7 @@ class Weighing(msgspec.Struct, forbid_unknown_fields=True):
     """A proposal of an operator's own: only the weights' ratios count."""
 
     weights: Weights
+    program: Annotated[str, Meta(max_length=2_000)] = ""
 
 
 def add_routes(app: FastAPI) -> None:
@@ -74,7 +75,10 @@ async def put_proposal(id: str, http: Request) -> Response:
     """Weights of an operator's own for a goal, in place of what was proposed for it."""
     node, who = node_of(http), who_of(http)
     given, now_ms = await body_as(http, Weighing), node.clock()
-    proposal = Proposal(goal_id=checked(id), weights=shared(given.weights), source="operator", created_at=now_ms)
+    proposal = Proposal(
+        goal_id=checked(id), weights=shared(given.weights), source="operator", created_at=now_ms,
+        program=printed(given.program),
+    )  # fmt: skip
     await node.change_goals(lambda goals: goals.propose(proposal, who, now_ms))
     return answer(await told(node))
 
@@ -84,7 +88,7 @@ async def post_approve(id: str, http: Request, why: Why = "") -> Response:
     needs both operators' tokens."""
     node, who = node_of(http), who_of(http)
     now_ms, keys = node.clock(), 1 + (node.settings.second_token is not None)
-    await node.change_goals(lambda goals: goals.approve(checked(id), why, who, now_ms, LIMITS.large, keys))
+    await node.change_goals(lambda goals: goals.approve(checked(id), why, who, now_ms, USUAL.large, keys))
     return answer(await told(node))
 
 
@@ -152,6 +156,14 @@ def shared(weights: Weights) -> Weights:
     return Weights(**dict(zip(Weights.__struct_fields__, found.tolist(), strict=True)))
 
 
+def printed(text: str) -> str:
+    """A program as it is kept; "" for none. Raises Refused 422."""
+    try:
+        return program.printed(program.parse(text)) if text.strip() else ""
+    except BadRequest as error:
+        raise Refused(422, "invalid", str(error), "program") from None
+
+
 # ---- what is told
 
 
@@ -178,7 +190,7 @@ def goal(goals: Goals, one: Held) -> dict[str, Any]:
     moves = goals.moves(one.proposal.weights) if one.proposal is not None else None
     return {
         "id": one.goal.id, "state": one.state, "goal": one.goal, "proposal": one.proposal, "moves": moves,
-        "large": moves is not None and moves > LIMITS.large,
+        "large": moves is not None and moves > USUAL.large,
         "stale": one.state in OPEN and bool(one.against) and one.against != goals.now.version,
         "approvals": one.approvals, "history": one.history,
     }  # fmt: skip
