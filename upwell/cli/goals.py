@@ -7,12 +7,14 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from upwell.cli import propose
 from upwell.cli.asking import HERE, By, Token, Url, Why, asked
 from upwell.cli.common import Json, emit, number, stdout
 from upwell.cli.explain import clock, escaped
 from upwell.errors import BadRequest
 
 app = typer.Typer(no_args_is_help=True, help="Goals in words: proposed, proven in simulation, approved, lifted.")
+propose.register(app)
 Id = Annotated[str, typer.Argument(help="the goal's id")]
 
 

@@ -88,7 +88,7 @@ def with_aims(goal: Goal, answer: Answer) -> Goal:
 def candidate_of(
     answer: Answer, now: Candidate, region: Region, limits: Limits
 ) -> tuple[Candidate | None, tuple[Refusal, ...]]:
-    """What of an answer may be lived: weights within the limits, on the grid; the present ones under a program alone."""
+    """What of an answer may be lived: weights within the limits, on the grid; the present ones where none are given."""
     if answer.weights is None:
         return (now._replace(program=answer.program) if answer.program else None), ()
     weights, _, refused = checked(answer.weights, now.weights, limits)

@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from upwell.arms.registry import label, members
+from upwell.errors import BadRequest
 from upwell.experiment import metrics
-from upwell.experiment.runner import Step, lived
+from upwell.experiment.runner import Plan, Step, lived
 from upwell.experiment.stats import interval
 from upwell.experiment.tuning import Trial, load, save
 from upwell.goals.goal import Aim, Bound, Effect, Goal, Refusal
@@ -32,6 +34,9 @@ DOUBT = 0.01
 BROKEN = 10.0
 """What a broken bound costs in ``meets``: more than any aim's movement is worth."""
 
+OF_SIZE = ("gmv_per_day", "dau", "heating_spend_per_day", "heating_yuan_per_day")
+"""Metrics that grow with the platform."""
+
 
 class Candidate(NamedTuple):
     """A setting that may be lived. A reward program is part of the world's program: each new one compiles anew."""
@@ -44,18 +49,22 @@ class Candidate(NamedTuple):
         """Overrides of a world."""
         return {f"goal.{name}": round(float(getattr(self.weights, name)), 6) for name in NAMES}
 
+    @property
+    def label(self) -> str:
+        """As files are called."""
+        program = [hashlib.sha256(self.program.encode()).hexdigest()[:12]] if self.program else []
+        return "-".join([*(f"{value:.3f}" for value in self.values.values()), *program])
+
 
 class Lived(Mapping[int, WorldState]):
     """Platforms as they stand by seed, each made when it is first looked at.
 
-    They fell ill under raw ranking; then the present setting was in force for ``SETTLED_DAYS``, in which cold starts
-    under way without it have ended.
+    They fell ill under raw ranking; then the arm was in force under the world's own goal for ``SETTLED_DAYS``, in
+    which cold starts that began without it have ended.
     """
 
-    def __init__(
-        self, config: WorldConfig, arm: Arm, now: Candidate, seeds: Sequence[int], burn_in: int, step: Step
-    ) -> None:
-        self.config, self.arm, self.seeds, self.burn_in, self.step = setting(config, now), arm, seeds, burn_in, step
+    def __init__(self, config: WorldConfig, arm: Arm, seeds: Sequence[int], burn_in: int, step: Step) -> None:
+        self.config, self.arm, self.seeds, self.burn_in, self.step = config, arm, seeds, burn_in, step
         self.made: dict[int, WorldState] = {}
 
     def __len__(self) -> int:
@@ -98,9 +107,7 @@ class Kept:
 
     def path(self, candidate: Candidate, seed: int) -> Path:
         assert self.folder is not None
-        program = hashlib.sha256(candidate.program.encode()).hexdigest()[:12] + "-" if candidate.program else ""
-        weights = "-".join(f"{value:.3f}" for value in candidate.values.values())
-        return self.folder / f"{program}{weights}-{seed}.json"
+        return self.folder / f"{candidate.label}-{seed}.json"
 
 
 class Platforms(NamedTuple):
@@ -112,6 +119,22 @@ class Platforms(NamedTuple):
     days: int
     step: Step  # after each lived day
     kept: Kept
+
+
+def simulated(plan: Plan, out: Path, step: Step) -> Platforms:
+    """Platforms of a plan with one arm, and what a folder holds of them. Raises BadRequest for a family of arms."""
+    (name,) = plan.arms
+    arm, *others = members(name)
+    if others:
+        raise BadRequest(f"--arm {name}: a family of arms, of which the goal itself would choose; give a single one")
+    stamp = f"{plan.stamp()}-{label(name)}-{SETTLED_DAYS}"
+    states = Lived(plan.config, arm, plan.seeds, plan.burn_in, step)
+    return Platforms(plan.config, arm, states, plan.days, step, Kept(out / stamp, stamp))
+
+
+def present(config: WorldConfig) -> Candidate:
+    """The world's own goal: the setting that candidates are held against."""
+    return Candidate(Weights(**{name: getattr(config.goal, name) for name in NAMES}))
 
 
 def prove(
@@ -201,8 +224,11 @@ def passed(bound: Bound, effect: Effect) -> float:
 
 
 def reached(aim: Aim, effect: Effect) -> float | None:
-    """How much of the way from now to an aim's target a proposal goes: 1 at the target; None where there is none."""
-    if aim.target is None:
+    """How much of the way from now to an aim's target a proposal goes: 1 at the target.
+
+    None where there is none, or where the metric grows with the platform: a simulated one is smaller.
+    """
+    if aim.target is None or aim.metric in OF_SIZE:
         return None
     way = aim.target - effect.before
     ahead = way > 0.0 if aim.direction == "up" else way < 0.0

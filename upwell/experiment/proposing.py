@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from upwell.errors import BadRequest
 from upwell.experiment.asking import MANY, Asking, Said, consult, failed
-from upwell.experiment.proof import Candidate, Platforms, meets, prove
+from upwell.experiment.proof import SETTLED_DAYS, Candidate, Platforms, meets, prove
+from upwell.experiment.runner import Plan
 from upwell.experiment.search import BUDGET, Tested, ranked, search, weights_of
 from upwell.goals.goal import Effect, Goal, Proposal, Refusal, Source
 from upwell.goals.weights import DEFAULT, NAMES, USUAL, Limits, shares
@@ -107,10 +108,17 @@ def parted(seeds: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
     return seeds[:first], seeds[first:]
 
 
+def most_days(plan: Plan, asked: bool) -> int:
+    """Simulated days that a proposal takes at most, for the progress bar."""
+    choosing, proving = (len(seeds) for seeds in parted(plan.seeds))
+    lived = choosing * (1 + BUDGET * (1 + asked)) + proving * (2 + asked)
+    return plan.days * lived + (plan.burn_in + SETTLED_DAYS) * len(plan.seeds)
+
+
 def normal(weights: Weights) -> Weights:
     """The same adding up to 1; ``DEFAULT`` where they are unusable."""
     values = shares(weights)
-    return DEFAULT if values is None else weights_of(values)
+    return DEFAULT if values is None else weights_of(values.round(9))
 
 
 def why_not(goal: Goal, one: Tested, taken: Tested | None, source: Source) -> str:
