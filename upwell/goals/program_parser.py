@@ -9,7 +9,6 @@ expression := "if" expression "then" expression "else" expression
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Literal, NamedTuple, NoReturn, cast
@@ -275,13 +274,13 @@ class Reader:
         if len(token.text) > 32:
             wrong(token.at, "a number has at most 32 letters")
         size = float(token.text)
-        if not math.isfinite(size) or size > LARGEST or 0.0 < size < SMALLEST:
-            wrong(token.at, f"{token.text} is out of range: 0, or {SMALLEST:g} to {LARGEST:g}")
         unit: Unit | None = None
         if self.taken("%"):
             size, unit = size / 100.0, "share"
         elif self.next.kind == "name" and self.next.text in UNITS:
             unit = cast(Unit, self.take().text)
+        if size and not SMALLEST <= size <= LARGEST:
+            wrong(token.at, f"{token.text} is out of range: 0, or {SMALLEST:g} to {LARGEST:g}")
         return self.leaf(Number(sign * size if size else 0.0, unit), token.at)
 
 
