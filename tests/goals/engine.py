@@ -52,6 +52,11 @@ class Engine:
             return httpx.get(self.url.removesuffix("/v1") + "/health", timeout=5.0).status_code == 200
         return False
 
+    def working(self) -> bool:
+        """Whether it is generating."""
+        slots = httpx.get(self.url.removesuffix("/v1") + "/slots", timeout=5.0).json()
+        return any(slot["is_processing"] for slot in slots)
+
     def kill(self) -> None:
         """As kill -9 does."""
         self.process.kill()

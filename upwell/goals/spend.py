@@ -32,12 +32,11 @@ class Spend:
         with self.path.open("a+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
-            spent = max(self._spent(file.read(), day) + tokens, 0)
-            if most is not None and spent > most:
-                return False
+            spent = self._spent(file.read(), day)
+            fits = most is None or spent + tokens <= most
             file.truncate(0)
-            file.write(json.dumps({"day": day, "tokens": spent}))
-            return True
+            file.write(json.dumps({"day": day, "tokens": max(spent + tokens * fits, 0)}))
+            return fits
 
     def _spent(self, text: str, day: str) -> int:
         try:
