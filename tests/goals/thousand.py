@@ -37,7 +37,7 @@ def main(proposals: int, tokens: int) -> None:
             try:
                 reply = asker.ask(asked, AT_ONCE)
                 seconds.append(reply.seconds / AT_ONCE)
-                whys[reply.why_none] += bool(reply.why_none)
+                whys.update([reply.why_none] * bool(reply.why_none))
                 for answer in reply.answers:
                     end_bounded(answer)
                     became["bounded"] += 1
@@ -53,14 +53,9 @@ def main(proposals: int, tokens: int) -> None:
             print(f"\r{at + AT_ONCE} of {proposals}", end="", file=sys.stderr, flush=True)
         became["crashes"] += not started.healthy()
     print(file=sys.stderr)
-    p50, p99 = np.percentile(seconds, [50, 99])
-    times = {"seconds_a_proposal_p50": round(float(p50), 3), "seconds_a_proposal_p99": round(float(p99), 3)}
-    became.setdefault("crashes", 0)
-    print(
-        json.dumps(
-            {"proposals": len(seconds) * AT_ONCE, **became, **times, "why": dict(whys.most_common(12))}, indent=1
-        )
-    )
+    p50, p99 = np.percentile(seconds, [50, 99]).round(3).tolist()
+    times = {"seconds_a_proposal_p50": p50, "seconds_a_proposal_p99": p99, "why": dict(whys.most_common(12))}
+    print(json.dumps({"proposals": len(seconds) * AT_ONCE, "crashes": 0, **became, **times}, indent=1))
 
 
 if __name__ == "__main__":
