@@ -163,7 +163,8 @@ def serve(model: str) -> None:
     params.cache_ram_mib = 0
     server = xllamacpp.Server(params)
     print(server.listening_address, flush=True)
-    while os.getppid() != 1:  # ends with the test that started it, even where that was killed
+    parent = os.getppid()
+    while os.getppid() == parent:  # ends with the test that started it, even where that was killed
         time.sleep(0.5)
 
 
