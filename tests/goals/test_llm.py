@@ -99,7 +99,7 @@ def test_whatever_the_server_does_nothing_raises_and_the_reply_says_why(turn: Tu
 def test_a_message_without_text_is_an_answer_that_is_refused(content: object):
     with playing(in_turn(completion(content))) as server:
         (answer,) = Asker(server.url, retries=0).ask(QUESTION).answers
-    assert answer.refused[0].why == "no answer: no JSON object"
+    assert answer.refused[0].why.startswith("no answer: no JSON object")
 
 
 def test_no_server_is_told():

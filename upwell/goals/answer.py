@@ -94,7 +94,7 @@ def printable(text: str, most: int) -> str:
 def _found(text: str) -> dict[str, Any]:
     """The one object with keys of an answer. Raises ValueError where there is none, or several that differ."""
     found: dict[str, dict[str, Any]] = {}
-    why = "no JSON object"
+    why = "no JSON object with a key of an answer"
     at = text.find("{")
     for _ in range(TRIES):
         if at < 0:
