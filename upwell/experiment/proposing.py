@@ -112,7 +112,12 @@ def most_days(plan: Plan, asked: bool) -> int:
     """Simulated days that a proposal takes at most, for the progress bar."""
     choosing, proving = (len(seeds) for seeds in parted(plan.seeds))
     lived = choosing * (1 + BUDGET * (1 + asked)) + proving * (2 + asked)
-    return plan.days * lived + (plan.burn_in + SETTLED_DAYS) * len(plan.seeds)
+    return plan.days * lived + settling(plan)
+
+
+def settling(plan: Plan) -> int:
+    """Days before platforms stand as they do now."""
+    return (plan.burn_in + SETTLED_DAYS) * len(plan.seeds)
 
 
 def normal(weights: Weights) -> Weights:

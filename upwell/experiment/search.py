@@ -58,7 +58,7 @@ def search(goal: Goal, now: Candidate, limits: Limits, prove: Prove, budget: int
 
 def ranked(goal: Goal, found: Mapping[Candidate, Predicted]) -> list[Tested]:
     """Candidates by how well they answer a goal, best first, in one measure of noise for all of them."""
-    noise = half_widths(goal, found.values())
+    noise = half_widths(goal, found.values()) if found else {}
     tested = [Tested(one, does, meets(goal, steady(does, noise))[1]) for one, does in found.items()]
     return sorted(tested, key=lambda t: -t.score)
 
