@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from upwell.experiment.stats import always_valid
+from upwell.regulator.evidence import always_valid
 
 
 def test_by_hand():

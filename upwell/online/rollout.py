@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from upwell.experiment.stats import Interval, always_valid
+from upwell.regulator.evidence import Interval, always_valid
 from upwell.service.keys import digest_of
 
 SHARES = (0.05, 0.25, 1.0)

@@ -14,7 +14,7 @@ from upwell.model import Interaction
 from upwell.service import records, wire
 from upwell.service.ingest import unknown_decisions, unknown_outcomes
 from upwell.service.keys import BESIDE, EARLY, OUTCOME
-from upwell.service.memory import Memory, Slate
+from upwell.service.memory import Memory, slate_of
 from upwell.state.port import Store, pages
 
 log = logging.getLogger(__name__)
@@ -79,10 +79,6 @@ def load_outcomes(store: Store, live: Memory, keys: Iterable[str]) -> None:
     for id, body in zip(ids, stored, strict=True):
         if body is not None:
             live.outcomes[id] = records.outcome_decoder.decode(body)
-
-
-def slate_of(line: wire.Logged) -> Slate:
-    return Slate(line.user_id, tuple(p.id for p in line.places), tuple(p.kind for p in line.places), line.ts)
 
 
 def fold(

@@ -74,7 +74,11 @@ class Course:
 
     def here(self, now_ms: int) -> InForce:
         """What holds by now, as far as this process has heard."""
-        return self._goals.at(now_ms).now
+        return self.goals(now_ms).now
+
+    def goals(self, now_ms: int) -> Goals:
+        """All of it, as far as this process has heard."""
+        return self._goals.at(now_ms)
 
     def read(self, now_ms: int) -> Goals:
         """All of it as the store has it. Raises StoreDown."""

@@ -17,7 +17,7 @@ from upwell.goals.goal import Aim, Bound, Goal, Proposal
 from upwell.goals.measures import PLATFORM
 from upwell.goals.weights import USUAL, shares
 from upwell.model import Id, Millis, Weights
-from upwell.service import audit
+from upwell.service import audit, goal_guard
 from upwell.service.cold import answer, body_as, checked, node_of, who_of
 from upwell.service.errors import Refused, store_down
 from upwell.service.goals import OPEN, Goals, Held, InForce
@@ -172,10 +172,15 @@ async def told(node: Node) -> dict[str, Any]:
     now_ms = node.clock()
     try:
         goals = await asyncio.to_thread(node.course.read, now_ms)
+        watched = await asyncio.to_thread(goal_guard.look, node.store, goals)
     except StoreDown:
         raise store_down() from None
     return {
         "in_force": version(goals.now),
+        "watched": None if watched is None else {
+            "goal_id": watched.held.goal.id, "unwatched": watched.unwatched,
+            "seen": [goal_guard.line(one, watched.held.proposal) for one in watched.seen],
+        },
         "goals": [goal(goals, one) for one in goals.goals[::-1]],
         "versions": [version(one) for one in goals.versions[::-1]],
     }  # fmt: skip
@@ -192,5 +197,6 @@ def goal(goals: Goals, one: Held) -> dict[str, Any]:
         "id": one.goal.id, "state": one.state, "goal": one.goal, "proposal": one.proposal, "moves": moves,
         "large": moves is not None and moves > USUAL.large,
         "stale": one.state in OPEN and bool(one.against) and one.against != goals.now.version,
+        "unwatched": {} if one.proposal is None else goal_guard.claims_of(one.goal, one.proposal)[1],
         "approvals": one.approvals, "history": one.history,
     }  # fmt: skip

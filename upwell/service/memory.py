@@ -26,6 +26,8 @@ from upwell.state.batch import DELTA_MAX, Batch
 HOLDOUT_SALT = 7_001
 DAY_S = 86_400.0
 HOUR_MS = 3_600_000
+WEIGHED = "weights "
+"""Before a version of the weights: counters (kind ``meta``) of what came of slates that were decided under them."""
 TRAIL_S = 3 * KEPT_MS / 1_000
 """A stored trail is of use for so long after its last step."""
 ERASED = 10_000
@@ -39,6 +41,13 @@ class Slate(NamedTuple):
     ids: tuple[str, ...]
     kinds: tuple[int, ...]
     ts: int
+    weights: str = ""  # version of those it was decided under; "": it was decided, and something else shown
+
+
+def slate_of(line: wire.Logged) -> Slate:
+    """What is remembered of a decision."""
+    ids, kinds = tuple(p.id for p in line.places), tuple(p.kind for p in line.places)
+    return Slate(line.user_id, ids, kinds, line.ts, line.weights_version if not line.instead else "")
 
 
 class Memory:
@@ -56,7 +65,8 @@ class Memory:
         self.early: OrderedDict[str, Early] = OrderedDict()  # by decision, where what is folded may come in late
         self.offsets: dict[str, int] = {}  # partition → next offset of what is folded
         self.saved: dict[str, int] = {}  # … of what the store has
-        self.platform: dict[str, Counter[str]] = {}  # by hour: impressions and clicks, of the holdout and of the rest
+        # By hour, and by version of the weights: impressions, clicks and more, of the holdout and of the rest.
+        self.platform: dict[str, Counter[str]] = {}
         self.failures: Counter[str] = Counter()
         self.erased: dict[str, int] = {}  # users whose slates are gone for good, and since when: see ``erase``
         self._batch = Batch()
@@ -90,9 +100,7 @@ class Memory:
         steps.show(self.settings, self.users, self.contents, whole)
 
     def _remember(self, line: wire.Logged, body: bytes) -> None:
-        self.slates[line.decision_id] = Slate(
-            line.user_id, tuple(p.id for p in line.places), tuple(p.kind for p in line.places), line.ts
-        )
+        shown = self.slates[line.decision_id] = slate_of(line)
         # Made with the slate, so that one at hand without an outcome need not be looked for in the store.
         self.outcomes[line.decision_id] = Outcome()
         while len(self.slates) > self.settings.slates_in_memory:
@@ -105,6 +113,11 @@ class Memory:
             self._batch.put("request", key, line.decision_id.encode(), line.user_id)
         side = "held" if self.users.holds_out(line.user_id) else "free"
         self._hour(line.ts)[f"{side}_impressions"] += len(line.places)
+        if shown.weights:
+            came = self._under(shown.weights)
+            came[f"{side}_slates"] += 1
+            came[f"{side}_impressions"] += len(shown.kinds)
+            came[f"{side}_heated"] += shown.kinds.count(slate.HEATED)
 
     def take(self, event: Interaction, at_ms: int = 0) -> bool:
         """Fold one interaction of the log, its slate and outcome at hand; False: it was known already.
@@ -138,6 +151,8 @@ class Memory:
         if place.valid and not before[1]:
             self._step(event.user_id, click._replace(kind=steps.VIEW))
         self._count(event, place, before, bool(shown and shown.kinds[at] == slate.HEATED))
+        if shown is not None and shown.weights:
+            self._weigh(shown.weights, event.user_id, outcome, place, before)
         if self.saves:
             self._touched[decision] = outcome, event.user_id
             if self.settings.history:
@@ -188,8 +203,25 @@ class Memory:
         if gained["clicks"]:
             self._hour(event.ts)["held_clicks" if self.users.holds_out(event.user_id) else "free_clicks"] += 1
 
+    def _weigh(
+        self, version: str, user_id: str, outcome: Outcome, place: records.Place, before: tuple[object, ...]
+    ) -> None:
+        """Count what came of a slate for the weights that it was decided under, with squares to tell chance by."""
+        side, came = "held" if self.users.holds_out(user_id) else "free", self._under(version)
+        if place.clicked and not before[0]:
+            clicks = sum(one.clicked for one in outcome.places.values())  # of the slate, which hang together
+            came[f"{side}_clicks"] += 1
+            came[f"{side}_clicks2"] += 2 * clicks - 1
+        for name, now, then in (("yuan", place.value, before[4]), ("seconds", place.dwell_s, before[5])):
+            if now != then:
+                came[f"{side}_{name}"] += round(now) - round(then)  # type: ignore[operator]
+                came[f"{side}_{name}2"] += min(round(now) ** 2, DELTA_MAX) - min(round(then) ** 2, DELTA_MAX)  # type: ignore[operator]
+
     def _hour(self, ts: int) -> Counter[str]:
         return self.platform.setdefault(f"hour {ts // HOUR_MS}", Counter())
+
+    def _under(self, version: str) -> Counter[str]:
+        return self.platform.setdefault(f"{WEIGHED}{version}", Counter())
 
     # ---- what the store does not have yet
 
@@ -214,7 +246,7 @@ class Memory:
             batch.add("content", self.contents.rows.names[row], fields)
         self.contents.unsaved[rows] -= new
         for id, counted in self.platform.items():
-            batch.add("meta", id, dict(counted))
+            batch.add("meta", id, {name: max(min(n, DELTA_MAX), -DELTA_MAX) for name, n in counted.items()})
         self.platform.clear()
         for partition, offset in self.offsets.items():
             if offset != self.saved.get(partition, 0):

@@ -20,7 +20,7 @@ import msgspec
 
 from upwell.events.port import Log
 from upwell.model import Answer, Rejected, Request, Taken, User
-from upwell.service import apply, audit, ingest, own, records, wire
+from upwell.service import apply, audit, goal_guard, ingest, own, records, wire
 from upwell.service.audit import Who
 from upwell.service.batcher import Batcher
 from upwell.service.clock import Clock, Simulated
@@ -302,6 +302,7 @@ class Node:
         except Fenced:
             return
         regulator.take(ticked, self.clock())
+        await asyncio.to_thread(goal_guard.watch, self.store, self.course, self.clock())
 
     # ---- contents, users, decisions, switch
 

@@ -17,7 +17,7 @@ import numpy as np
 from upwell.events.port import Entry, Log, LogDown, OffsetLost
 from upwell.model import Content
 from upwell.regulator import slate
-from upwell.service import apply, ticker, told, wire
+from upwell.service import apply, goal_guard, ticker, told, wire
 from upwell.service.allowances import Allowances, By, Report
 from upwell.service.clock import Clock
 from upwell.service.course import Course
@@ -284,6 +284,8 @@ class Worker:
             regulator.run(contents, self._heated_share(), now, lease, share, rows)
         except (Fenced, Conflict):
             log.info("another worker ticks now; what this one made up for its servers is void")
+            return
+        goal_guard.watch(self.store, self.course, now)
 
     def _hear(self, now: int) -> dict[str, By]:
         """Take in what servers report, and settle those that ended; of the others, heated impressions folded so far."""

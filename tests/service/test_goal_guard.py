@@ -1,0 +1,188 @@
+"""The guard: what breaks a bound is rolled back, what does not is left alone however often one looks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import numpy as np
+import pytest
+from inside import inside
+from service_samples import NOW
+from test_goals import ANN, asked, proposal, weights
+
+from upwell.goals.goal import Aim, Bound, Effect
+from upwell.service import goal_guard
+from upwell.service.course import Course
+from upwell.service.goal_guard import ALPHA, Claim, cannot, claims_of, counted, look, seen, watch
+from upwell.state import Batch, open_store
+
+HOLD = Bound(metric="ctr", low=-0.02, relative=True)
+
+
+def lived(rng, slates: int, rate: float, held_rate: float, yuan: float = 0.0, heated: int = 0) -> Counter[str]:
+    """Slates of ten, a twentieth of them of the holdout; buyers pay 10 yuan in the mean."""
+    out: Counter[str] = Counter()
+    for side, many, p in (("free", slates * 19 // 20, rate), ("held", slates // 20, held_rate)):
+        clicks = rng.binomial(10, p, many)
+        spent = rng.exponential(10.0, rng.poisson(many * yuan)).round()
+        out += Counter({
+            f"{side}_slates": many, f"{side}_impressions": 10 * many, f"{side}_clicks": int(clicks.sum()),
+            f"{side}_clicks2": int((clicks**2).sum()), f"{side}_yuan": int(spent.sum()),
+            f"{side}_yuan2": int((spent**2).sum()), f"{side}_heated": heated * many * (side == "free"),
+        })  # fmt: skip
+    return out
+
+
+def running(*bounds: Bound, aims=(), predicted=None, store=None):
+    """A goal in force in a store, and the course of a process there."""
+    store = store or open_store("memory:")
+    course = Course(store, (0.4, 0.3, 0.3))
+
+    def change(goals):
+        goals.ask(asked("g", bounds=bounds, aims=aims), ANN, 1)
+        goals.propose(proposal("g", weights(0.5, 0.3, 0.2), predicted=predicted or {}), ANN, 2)
+        goals.approve("g", "", ANN, 3, 0.3, 1)
+
+    course.change(change, 3)
+    course.look(store.offsets(), 3)
+    return store, course
+
+
+def tell(store, version: str, came: Counter[str]) -> None:
+    batch = Batch()
+    batch.add("meta", f"weights {version}", dict(came))
+    store.write(batch)
+
+
+def became(store, course) -> str:
+    course.look(store.offsets(), 9)
+    return course.goals(9).of("g").state
+
+
+def test_by_hand():
+    """100 clicks of 1,000 now for the holdout's 50 of 1,000; before, both had 50: twice the clicks."""
+    now = {"free_clicks": 100, "free_clicks2": 100, "free_impressions": 1_000}
+    now |= {"held_clicks": 50, "held_clicks2": 50, "held_impressions": 1_000}
+    before = {name: 50 if "clicks" in name else 1_000 for name in now}
+    found = seen(Claim("ctr", True, low=1.5), before, now, ALPHA)
+    assert found.actual.mean == pytest.approx(1.0)
+    error = np.sqrt(1 / 100 + 3 / 50)
+    assert np.log(2.0 / (1.0 + found.actual.low)) == pytest.approx(np.log((1.0 + found.actual.high) / 2.0))
+    assert 1.96 * error < np.log((1.0 + found.actual.high) / 2.0) < 7.0 * error
+    assert counted(now, "", goal_guard.WATCHED["ctr"]) == (pytest.approx(150 / 2_000), pytest.approx(1 / 150))
+
+
+def test_a_fall_beyond_the_bound_is_rolled_back_and_told():
+    rng, (store, course) = np.random.default_rng(1), running(HOLD)
+    tell(store, "0", lived(rng, 20_000, 0.05, 0.05))
+    tell(store, "1:g", lived(rng, 100, 0.01, 0.05))
+    watch(store, course, 8)
+    assert became(store, course) == "live"  # too little to tell
+    tell(store, "1:g", lived(rng, 20_000, 0.03, 0.05))
+    watch(store, course, 9)
+    assert became(store, course) == "rolled_back"
+    assert course.here(9).weights == course.base
+    told = course.goals(9).of("g").history[-1]
+    assert (told.who, told.at_ms) == ("guard", 9)
+    assert told.why.startswith("ctr is -4")
+    assert "was to be at least -2.0%" in told.why
+    watch(store, course, 10)  # nothing is left to watch
+    assert len(course.goals(10).of("g").history) == 5
+
+
+def test_what_happens_to_the_holdout_too_is_no_breach():
+    """A bad day: all click half as much."""
+    rng, (store, course) = np.random.default_rng(2), running(HOLD)
+    tell(store, "0", lived(rng, 40_000, 0.05, 0.05))
+    tell(store, "1:g", lived(rng, 40_000, 0.025, 0.025))
+    watch(store, course, 9)
+    assert became(store, course) == "live"
+
+
+def test_however_often_one_looks_nothing_is_found_where_nothing_is():
+    alarms = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        before, since = lived(rng, 20_000, 0.05, 0.05), Counter[str]()
+        for _ in range(40):
+            since += lived(rng, 500, 0.05 * 0.98, 0.05)  # as bad as it may be
+            if seen(Claim("ctr", True, low=-0.02), before, since, ALPHA).broken:
+                alarms += 1
+                break
+    assert alarms <= 6  # a twentieth of 60 is 3
+
+
+def test_an_aim_that_moves_the_other_way():
+    up = Aim(metric="gmv_per_dau", direction="up")
+    effect = {"gmv_per_dau": Effect(before=5.0, after=5.5, change=0.5, low=0.2, high=0.8)}
+    rng, (store, course) = np.random.default_rng(3), running(aims=(up,), predicted=effect)
+    tell(store, "0", lived(rng, 200_000, 0.05, 0.05, yuan=0.05))
+    tell(store, "1:g", lived(rng, 200_000, 0.05, 0.05, yuan=0.05))
+    watch(store, course, 8)
+    assert became(store, course) == "live"
+    (before,) = look(store, course.goals(8)).seen
+    assert goal_guard.line(before, course.goals(8).of("g").proposal)["predicted"]["change"] == pytest.approx(0.1)
+    tell(store, "1:g", lived(rng, 400_000, 0.05, 0.05, yuan=0.015))
+    tell(store, "1:g", Counter({f"held_{name}": n for name, n in (("yuan", 15_000), ("yuan2", 300_000))}))
+    watch(store, course, 9)
+    assert became(store, course) == "rolled_back"
+
+
+def test_levels_need_no_holdout():
+    store, course = running(Bound(metric="heated_share", high=0.15))
+    tell(store, "1:g", Counter(free_slates=500, free_impressions=5_000, free_heated=600))
+    watch(store, course, 8)
+    assert became(store, course) == "live"
+    tell(store, "1:g", Counter(free_slates=500, free_impressions=5_000, free_heated=1_400))
+    watch(store, course, 9)
+    assert became(store, course) == "rolled_back"
+
+
+def test_what_cannot_be_watched_is_named():
+    bounds = (Bound(metric="d1_retention", low=0.65), Bound(metric="gmv_per_dau", low=5.0), HOLD)
+    store, course = running(*bounds, aims=(Aim(metric="creator_churn", direction="down"),))
+    held = course.goals(3).of("g")
+    claims, unwatched = claims_of(held.goal, held.proposal)
+    assert [claim.metric for claim in claims] == ["ctr"]
+    assert unwatched.keys() == {"d1_retention", "gmv_per_dau", "creator_churn"}
+    assert "takes a whole day" in unwatched["gmv_per_dau"]
+    tell(store, "1:g", Counter(free_slates=1))
+    assert look(store, course.goals(3)).unwatched["ctr"] == "there is no holdout to compare with yet"
+    assert not cannot("gmv_per_dau", relative=True)
+
+
+def test_a_service_counts_by_weights_and_its_tick_rolls_back(tmp_path):
+    async def story():
+        async with inside(tmp_path, holdout=0.3) as one:
+            bound = {"metric": "heated_share", "high": 0.0}
+            await one.done("PUT", "/goals", {"text": "no heating", "id": "g", "bounds": [bound]})
+            shares = {"user_satisfaction": 4, "platform_revenue": 4, "long_term": 2}
+            await one.done("PUT", "/goals/g/proposal", {"weights": shares})
+            await one.done("POST", "/goals/g/approve")
+            for n in range(30):
+                answer = await one.decide(f"u{n}")
+                event = {
+                    "event_id": f"e{n}", "decision_id": answer["decision_id"], "user_id": f"u{n}", "ts": NOW,
+                    "content_id": answer["items"][0]["id"], "clicked": True, "kind": "click", "dwell_s": 12.0,
+                    "value": 2.0, "purchased": True,
+                }  # fmt: skip
+                told = await one("POST", "/interactions", {"events": [event, event | {"event_id": f"again{n}"}]})
+                assert told.status_code == 202
+            await one.node.saver.flush()
+            (came,) = one.node.store.counters("meta", ["weights 1:g"])
+            held = sum(one.node.live.users.holds_out(f"u{n}") for n in range(30))
+            each = {"slates": 1, "impressions": 2, "clicks": 1, "clicks2": 1, "yuan": 2, "yuan2": 4, "seconds2": 144}
+            for side, many in (("free", 30 - held), ("held", held)):
+                assert {name: came[f"{side}_{name}"] for name in each} == {name: n * many for name, n in each.items()}
+            batch = Batch()
+            batch.add("meta", "weights 1:g", {"free_heated": 60})
+            one.node.store.write(batch)
+            await one.node.tick()
+            await one.node.follow_changes()
+            assert (await one.decide())["weights_version"] == "2"
+            assert (await one.audit())[-1] == ("goal_rolled_back", "guard")
+            goal = (await one.done("GET", "/goals"))["goals"][0]
+            assert (goal["state"], goal["unwatched"]) == ("rolled_back", {})
+
+    asyncio.run(story())
