@@ -11,6 +11,7 @@ from upwell.experiment.proof import Candidate, meets
 from upwell.experiment.search import Predicted, Prove, Region, array_of
 from upwell.goals.answer import MOST, Answer
 from upwell.goals.goal import Goal, Refusal
+from upwell.goals.program import parse, printed
 from upwell.goals.question import Question, Tried
 from upwell.goals.reading import CHINESE
 from upwell.goals.weights import Limits, checked
@@ -89,12 +90,13 @@ def candidate_of(
     answer: Answer, now: Candidate, region: Region, limits: Limits
 ) -> tuple[Candidate | None, tuple[Refusal, ...]]:
     """What of an answer may be lived: weights within the limits, on the grid; the present ones where none are given."""
+    program = answer.program and printed(parse(answer.program))
     if answer.weights is None:
-        return (now._replace(program=answer.program) if answer.program else None), ()
+        return (now._replace(program=program) if program else None), ()
     weights, _, refused = checked(answer.weights, now.weights, limits)
     if refused:
         return None, refused
-    return Candidate(region.nearest(array_of(weights)), answer.program), ()
+    return Candidate(region.nearest(array_of(weights)), program), ()
 
 
 def failed(failures: Sequence[Refusal]) -> str:

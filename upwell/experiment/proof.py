@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,7 +133,7 @@ def simulated(plan: Plan, out: Path, step: Step) -> Platforms:
 
 def present(config: WorldConfig) -> Candidate:
     """The world's own goal: the setting that candidates are held against."""
-    return Candidate(Weights(**{name: getattr(config.goal, name) for name in NAMES}))
+    return Candidate(Weights(**{name: getattr(config.goal, name) for name in NAMES}), config.goal.program)
 
 
 def prove(
@@ -157,8 +156,7 @@ def measured(platforms: Platforms, candidate: Candidate, seed: int) -> dict[str,
 
 def setting(config: WorldConfig, candidate: Candidate) -> WorldConfig:
     """The world under a candidate. Weights are numbers in it and compile nothing anew; a program does."""
-    config = config.override(candidate.values)
-    return replace(config, goal=replace(config.goal, program=candidate.program)) if candidate.program else config
+    return config.override({**candidate.values, "goal.program": candidate.program})
 
 
 def expected(found: dict[str, float]) -> dict[str, float]:
