@@ -1,17 +1,13 @@
-"""The learner's process, ``python -m upwell.online.child``, as ``upwell serve`` starts it: see ``service.child``."""
+"""A process beside the service, ``python -m upwell.online.child learner|proposer FD``: see ``service.child``."""
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 import sys
-import threading
 
 from upwell.events import open_consumer
 from upwell.events.slots import identity
-from upwell.online.learner import Learner, Pace
-from upwell.service.child import LOG_FORMAT, follow_parent
+from upwell.service.child import begun, ready, stop_asked
 from upwell.service.settings import Settings
 from upwell.state import open_store
 
@@ -20,15 +16,15 @@ NICE = 10
 
 
 def main() -> None:
-    with os.fdopen(os.dup(0), "rb") as pipe:
-        settings = Settings.model_validate_json(pipe.readline())
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=LOG_FORMAT)
-    stopped = threading.Event()
-    threading.Thread(target=follow_parent, daemon=True).start()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stopped.set())
+    role, settings = sys.argv[1], begun()
     os.nice(NICE)
-    store = open_store(settings.store_url)
+    learn(settings) if role == "learner" else propose(settings)
+
+
+def learn(settings: Settings) -> None:
+    from upwell.online.learner import Learner, Pace
+
+    stopped, store = stop_asked(), open_store(settings.store_url)
     try:
         journal = settings.data / "journal"
         journal.mkdir(parents=True, exist_ok=True)
@@ -36,10 +32,19 @@ def main() -> None:
             settings, store, lambda group, at: open_consumer(settings.events_url, journal, group, at),
             identity(journal), Pace(steps=settings.learn_steps),
         )  # fmt: skip
-        print("ready", flush=True)
+        ready()
         learner.run(lambda: not stopped.is_set())
     finally:
         store.close()
+
+
+def propose(settings: Settings) -> None:
+    """Until it is killed: between two writes it has nothing to save."""
+    from upwell.online.proposer import Proposer
+
+    proposer = Proposer(settings, open_store(settings.store_url))
+    ready()
+    proposer.run()
 
 
 if __name__ == "__main__":

@@ -181,6 +181,7 @@ async def told(node: Node) -> dict[str, Any]:
             "goal_id": watched.held.goal.id, "unwatched": watched.unwatched,
             "seen": [goal_guard.line(one, watched.held.proposal) for one in watched.seen],
         },
+        "proposer": node.settings.goals_world is not None,  # else goals wait for an operator's own proposal
         "goals": [goal(goals, one) for one in goals.goals[::-1]],
         "versions": [version(one) for one in goals.versions[::-1]],
     }  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from upwell.goals.goal import Goal, Proposal
+from upwell.goals.goal import Effect, Goal, Proposal
 from upwell.goals.weights import shares
 from upwell.model import Weights
 from upwell.service import audit
@@ -24,11 +24,11 @@ KEPT = 50
 """Goals, of more the oldest that are over are forgotten; and at most so many are not over."""
 EVENTS, VERSIONS, REJECTED = 100, 100, 50
 State = Literal[
-    "asked", "failed", "proposed", "waiting_for_key", "approved", "live", "covered",
+    "asked", "proposing", "failed", "proposed", "waiting_for_key", "approved", "live", "covered",
     "lifted", "expired", "rolled_back", "refused",
 ]  # fmt: skip
 OVER = ("lifted", "expired", "rolled_back", "refused")
-OPEN = ("asked", "failed", "proposed", "waiting_for_key")
+OPEN = ("asked", "proposing", "failed", "proposed", "waiting_for_key")
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -109,9 +109,19 @@ class Goals(msgspec.Struct):
         self.goals = [*others, held]
         self._note(held, "asked", who, at_ms, goal.text)
 
-    def fail(self, id: str, why: str, who: Who, at_ms: int) -> None:
-        """Nothing could be proposed for it. Raises Refused."""
-        self._note(self._in(id, "asked"), "failed", who, at_ms, why)
+    def begin(self, goal: Goal, who: Who, at_ms: int) -> None:
+        """A proposal is being looked for. Raises Refused where the goal is another by now."""
+        held = self._in(goal.id, "asked")
+        if held.goal != goal:
+            raise Refused(409, "conflict", f"{goal.id} is another goal by now")
+        self._note(held, "proposing", who, at_ms, "")
+
+    def fail(self, id: str, why: str, who: Who, at_ms: int, found: Proposal | None = None) -> None:
+        """No proposal was found. ``found``: the present weights, with what was tried and came to nothing. Raises
+        Refused."""
+        held = self._in(id, "proposing")
+        held.proposal = found and bounded(found)
+        self._note(held, "failed", who, at_ms, why, {} if found is None else said_of(found))
 
     def propose(self, proposal: Proposal, who: Who, at_ms: int, automatic: float = 0.0) -> None:
         """Weights for a goal; the latest proposal counts. Raises Refused.
@@ -124,9 +134,8 @@ class Goals(msgspec.Struct):
         held.proposal, held.against, held.approvals = bounded(proposal), self.now.version, []
         moves = self.moves(proposal.weights)
         about = {"moves": round(moves, 4), "weights": proposal.weights, "program": proposal.program}
-        about |= {"source": proposal.source, "meets": proposal.meets, "model": proposal.model}
-        about |= {"prompt_hash": proposal.prompt_hash, "answer": held.proposal.answer}
-        self._note(held, "proposed", who, at_ms, f"by {proposal.source}", about)
+        about |= {"source": proposal.source, "meets": proposal.meets, "predicted": predicted_of(held)}
+        self._note(held, "proposed", who, at_ms, f"by {proposal.source}", about | said_of(held.proposal))
         if proposal.meets and not proposal.program and moves <= automatic:
             self._approved(held, AUTOMATIC, at_ms, f"moves a share by {moves:.3f}, at most {automatic:g}")
 
@@ -262,6 +271,18 @@ def bounded(proposal: Proposal) -> Proposal:
         proposal, answer=audit.cut(proposal.answer, audit.TEXT_LETTERS), rejected=proposal.rejected[:REJECTED],
         considered=proposal.considered[:1_000],
     )  # fmt: skip
+
+
+def said_of(proposal: Proposal) -> dict[str, Any]:
+    """What a model was asked and said, for the audit log."""
+    answer = audit.cut(proposal.answer, audit.TEXT_LETTERS)
+    return {"model": proposal.model, "prompt_hash": proposal.prompt_hash, "answer": answer} if proposal.model else {}
+
+
+def predicted_of(held: Held) -> dict[str, Effect]:
+    """What is predicted of the metrics that the goal names."""
+    named = {one.metric for one in (*held.goal.aims, *held.goal.bounds)}
+    return {} if held.proposal is None else {name: e for name, e in held.proposal.predicted.items() if name in named}
 
 
 def weights_of(given: tuple[float, float, float]) -> Weights:

@@ -68,7 +68,7 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     if settings.client_token is None and settings.operator_token is None:
         log.warning("no token is set: whoever can reach %s may do everything, and only this machine can", url)
-    if settings.shared or settings.learn:
+    if settings.shared or beside(settings):
         Family(settings, bound).run(lambda: ready(url))
     else:
         serve_on(settings, bound, lambda: ready(url))
@@ -134,6 +134,12 @@ class Announced(uvicorn.Server):
             self._ready()
 
 
+def beside(settings: Settings) -> list[str]:
+    """Processes that are no part of the service: they need JAX, and nobody waits for them."""
+    wanted = {"learner": settings.learn, "proposer": settings.goals_world is not None}
+    return [name for name, is_wanted in wanted.items() if is_wanted]
+
+
 class Family:
     """The processes of a service that has several. Each is started again when it dies."""
 
@@ -150,7 +156,7 @@ class Family:
             signal.signal(name, self._stop)
         workers = ["worker"] if self._settings.shared else []
         names = [*workers, *(f"server {n}" for n in range(self._settings.workers))]
-        for name in [*names, *(["learner"] if self._settings.learn else [])]:
+        for name in [*names, *beside(self._settings)]:
             self._start(name)
         for name in names:
             self._wait(name)
@@ -168,8 +174,7 @@ class Family:
 
     def _start(self, name: str) -> None:
         fd = self._bound.fileno()
-        # The learner is no part of the service: it needs JAX, and nobody waits for it.
-        module = "upwell.online.child" if name == "learner" else "upwell.service.child"
+        module = "upwell.online.child" if name in beside(self._settings) else "upwell.service.child"
         command = [sys.executable, "-m", module, name.split()[0], str(fd)]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[fd], start_new_session=True

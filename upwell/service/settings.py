@@ -77,6 +77,14 @@ class Settings(BaseSettings):
         0.0, description="most that a weight's share may move with no operator's approval, where simulation proved it"
     )
 
+    goals_world: Path | None = Field(
+        None, description="world file: goals are proposed for, and proven, on platforms of it, in a process of its own"
+    )
+    llm_url: str = Field("", description="a language model that is asked too: http://HOST:PORT/v1, OpenAI's protocol")
+    llm_model: str = Field("qwen2-72b-instruct", description="the model's name")
+    llm_timeout_s: float = Field(60.0, gt=0.0, le=3_600.0, description="time limit of a question, seconds")
+    llm_tokens_per_day: int = Field(200_000, ge=0, description="tokens that may be spent a day (UTC); 0: no limit")
+
     policy: str = Field("marl", description="learned policy: one that is shipped, or a file; empty: the agents' rules")
 
     dial_noise: Share = Field(
@@ -175,6 +183,7 @@ def load(path: Path | None = None, **given: Any) -> Settings:
         _check_served(made)
     if made.learn:
         _check_learning(made)
+    _check_proposing(made)
     return made
 
 
@@ -198,6 +207,23 @@ def _check_learning(settings: Settings) -> None:
         raise BadRequest("learn: the learner is a process of its own and needs a store that both can open")
     if find_spec("optax") is None:
         raise BadRequest("learn: needs the extra 'learn': pip install 'upwell[learn]'")
+
+
+def _check_proposing(settings: Settings) -> None:
+    """Raises BadRequest where nothing could be proposed."""
+    world = settings.goals_world
+    if world is None:
+        if settings.llm_url:
+            raise BadRequest("llm_url: what a model says is proven before it is proposed; give goals_world")
+        return
+    if not world.is_file():
+        raise BadRequest(f"goals_world: {world}: no such file; `upwell simulate --print-world` prints one")
+    if settings.store_url.startswith("memory:"):
+        raise BadRequest("goals_world: the proposer is a process of its own and needs a store that both can open")
+    if settings.llm_url and find_spec("openai") is None:
+        raise BadRequest("llm_url: needs the openai client: pip install 'upwell[llm]'")
+    if settings.llm_url and not settings.llm_url.startswith(("http://", "https://")):
+        raise BadRequest("llm_url: give http://HOST:PORT/v1 or https://…")
 
 
 def _variables(name: str) -> list[str]:
