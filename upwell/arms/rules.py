@@ -21,7 +21,7 @@ from upwell.agents.parts import Additive, AdditiveChoice, Parts
 from upwell.agents.system import SystemDials
 from upwell.agents.user import Sight, UserDials
 from upwell.agents.xp import hash_uniform
-from upwell.arms import features
+from upwell.arms import features, programs
 from upwell.regulator import policy
 from upwell.regulator.tick import Requests
 from upwell.world.arm import Arm, Batch, View, counts, ranker_scores
@@ -72,16 +72,18 @@ def requests(play: Play, view: View) -> Requests:
     goal = view.config.goal
     ids = everything(view)
     ours, theirs = play.contents(view, ids)
+    known, best = standing(view, ids), best_match(view, ids)
     return policy.requests(
         jnp,
-        standing(view, ids),
-        best_match=best_match(view, ids),
+        known,
+        best_match=best,
         u=hash_uniform(jnp, view.seed, ASK, view.tick_key, ids),
         scale=view.scale,
         platform_ctr=view.platform_ctr,
         first_ask=view.config.heating.first_ask,
         weights=(goal.user_satisfaction, goal.platform_revenue, goal.long_term),
         dials=Dials(content=ours, system=theirs),
+        bonus=programs.bonus_of(view, known, best),
     )
 
 

@@ -14,6 +14,7 @@ from upwell.service.settings import Settings, load
 from upwell.service.tables import bits_of
 from upwell.state.batch import Batch
 from upwell.state.port import Store
+from upwell.world.catalogue import tag_name
 from upwell.world.config import WorldConfig
 from upwell.world.state import CLICKS, IMPRESSIONS, SHARES, VALID, Contents, WorldState
 
@@ -100,10 +101,6 @@ def write(store: Store, config: WorldConfig, state: WorldState) -> None:
         store.write(batch)
 
 
-def tag_name(tag: int) -> str:
-    return f"tag{tag}"
-
-
 def user_record(state: WorldState, segment: int, place: int, bits: Sequence[int]) -> np.ndarray:
     """A user's record. ``bits``: the hash of each tag."""
     users, at = state.users, (segment, place)
@@ -115,6 +112,9 @@ def user_record(state: WorldState, segment: int, place: int, bits: Sequence[int]
     for tag in np.flatnonzero(users.last_valid_day[at] > int(state.day) - records.WEEK_DAYS).tolist():
         day = EPOCH_MS // DAY_MS + int(users.last_valid_day[at][tag])
         fold.engage(row, bits[tag], day)
+    # The world's bits begin with yesterday, a record's with the day before the last visit's.
+    since = int(state.day) - int(users.visited_h[at] // 24.0)
+    row["came"] = (int(users.active_bits[at]) >> max(since, 0)) & 255 if users.requests[at] > 0 else 0
     row["requests"] = max(int(users.requests[at]), 0)
     row["visited_ms"] = time_ms(float(users.visited_h[at])) if users.requests[at] > 0 else 0
     return row

@@ -38,6 +38,7 @@ def requests(
     first_ask: Array,
     weights: tuple[Array, Array, Array],
     dials: Dials,
+    bonus: Array | None = None,
 ) -> Requests:
     """Contents ask by their rules, the system agent approves by its score; grants stop on certainty.
 
@@ -45,6 +46,7 @@ def requests(
         best_match: cosine of each content to the segment it suits best ``[M]``.
         u: uniforms ``[M]``.
         weights: the goal's, of user satisfaction, revenue and the long term.
+        bonus: what the goal's reward program adds to each score ``[M]`` (see ``regulator.bonus``).
     """
     quality = content.quality(xp, known.valid, known.clicks, known.impressions, platform_ctr)
     promise = content.promise(xp, known.clicks, known.impressions, platform_ctr)
@@ -60,6 +62,8 @@ def requests(
         xp, best_match + promise, asked.bid, boost, asks,
         (weights[0] * own.user, weights[1] * own.revenue, weights[2] * own.long_term),
     )  # fmt: skip
+    if bonus is not None:
+        score, parts = score + bonus, parts | {"program": bonus}
     return Requests(
         impressions=xp.where(asks & (score > own.approval), (asked.impressions * own.share).astype(xp.int32), 0),
         score=score,

@@ -133,6 +133,8 @@ def seen(
     step = ((embedding - recent[:, None, :]) * filled[..., None]).sum(1)
     arrived["recent"] = recent + RECENT_STEP * step
     arrived["open_decision"], arrived["open_size"] = decision, np.minimum(size, 255)
+    days = np.asarray(now_ms) // DAY_MS - arrived["visited_ms"] // DAY_MS
+    arrived["came"] = np.where(arrived["visited_ms"] > 0, came_after(arrived["came"], days), 0)
     arrived["visited_ms"] = now_ms
     arrived["requests"] += 1
     which, k = np.nonzero(filled)
@@ -142,6 +144,13 @@ def seen(
     arrived["ring_at"] = (at + size) % RING
     users.record[place] = arrived
     users.dirty.update(place.tolist())
+
+
+def came_after(came: npt.NDArray[np.uint8], days: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """On which of the last eight days users had come, ``days`` after the day of their last visit ``[B]``."""
+    later = np.clip(days, 1, 9)  # more than eight days ago is forgotten; what is told of late changes nothing
+    shifted = (came.astype(np.int64) << 1 | 1) << (later - 1) & 255
+    return np.where(days > 0, shifted, came).astype(np.uint8)
 
 
 def counted(

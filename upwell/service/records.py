@@ -40,7 +40,7 @@ USER = np.dtype(
         ("open_size", "u1"),
         ("open_clicks", "u1"),
         ("open_clicked_new", "u1"),
-        ("spare", "u1"),
+        ("came", "u1"),  # bit d: a slate was shown d + 1 days before the day of ``visited_ms``
         ("open_similarity", "<f4"),
         ("profile", "<f2", (DIMS,)),  # what the user clicks
         ("recent", "<f2", (DIMS,)),  # what the user was lately shown, fading

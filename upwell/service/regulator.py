@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
+from upwell.errors import BadRequest
+from upwell.goals.program import Program, parse
 from upwell.regulator import guards
-from upwell.service import ticker
+from upwell.service import figures, ticker
 from upwell.service.live import Live
 from upwell.service.memory import HOUR_MS
 from upwell.service.settings import Settings
@@ -159,10 +161,12 @@ class Regulator:
             day = ticker.new_day(self.settings, contents, self.books, now_ms)
             self._write(day.batch, lease)
             ticker.begun(self.books, day)
+        program = self._program()
         ticked = ticker.once(
             self.settings, contents, self.books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
             self.platform_ctr, self.daily_impressions, self.live.in_force.weights, lent,
-            self.live.learned if self.live.mode == "policy" else None,
+            self.live.learned if self.live.mode == "policy" else None, program,
+            None if program is None else figures.of_users(self.live.users, now_ms),
         )  # fmt: skip
         ticked.batch.put("meta", "rates", msgspec.msgpack.encode(self.rates))
         if share is not None:
@@ -170,6 +174,15 @@ class Regulator:
         self._write(ticked.batch, lease)
         ticker.applied(self.books, ticked)
         return ticked
+
+    def _program(self) -> Program | None:
+        """The reward program in force. One that this version does not read, such as a newer one's, is left out."""
+        text = self.live.in_force.program
+        try:
+            return parse(text) if text else None
+        except BadRequest as error:
+            log.error("the reward program of %s is left out: %s", self.live.in_force.version, error)
+            return None
 
     def _write(self, batch: ticker.Batch, lease: Lease) -> None:
         """Ticks are numbered by an offset of their own, so that one whose answer was lost is not written twice.

@@ -8,6 +8,7 @@ outstanding is never below zero.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +19,13 @@ from scipy.cluster.vq import ClusterError, kmeans2
 
 from upwell.agents.dials import Dials
 from upwell.agents.xp import hash_uniform
+from upwell.goals.program import Program
 from upwell.model import Weights
 from upwell.regulator import guards, policy, tick
+from upwell.regulator.bonus import bonus
 from upwell.regulator.ledger import COIN, Ledger
 from upwell.regulator.match import held_by
-from upwell.service import learned, story
+from upwell.service import figures, learned, story
 from upwell.service.learned import Learned
 from upwell.service.recommend import Grants
 from upwell.service.records import COLUMN, DIMS
@@ -146,13 +149,16 @@ def once(
     weights: Weights,
     lent: Longs | None = None,
     playing: Learned | None = None,
+    program: Program | None = None,
+    platform: Mapping[str, float] | None = None,
 ) -> Ticked:
     """One slow tick over all live contents. Changes nothing: the caller writes ``batch`` and then calls ``applied``.
 
     A grant that ends is withdrawn first: matched to nobody any more. The tick after that releases what is left of it,
     when nothing of it can be shown that the books do not know of. ``lent``: by row, impressions that servers in other
     processes may still be showing, for all they have heard; while there are any, it waits. ``playing``: the learned
-    policy; None: the rules.
+    policy; None: the rules. ``program``: the goal's reward program, and ``platform`` the figures that are known of
+    users (``figures.of_users``).
     """
     rows = contents.all_rows
     books.fit(len(contents.live))
@@ -192,6 +198,10 @@ def once(
     wanted = policy.requests(
         np, known, best_match, u, np.float32(scale), np.float32(platform_ctr), settings.first_ask, astuple(weights),
         dials,
+        None if program is None else bonus(
+            np, program, known, best_match, scale, settings.chance,
+            figures.given(program, contents, rows, platform_ctr, heated_share, platform or {}),
+        ),
     )  # fmt: skip
     owed = guards.owed_a_chance(floats["heated"], age_days, scale, settings.chance, cheat)
     quality = (floats["valid"] + 1.0) / (floats["impressions"] * platform_ctr + 2.0)

@@ -28,6 +28,11 @@ NEIGHBOURS = 4
 SKILL, FOLLOWERS, GIVES_UP, RING_CREATOR = 221, 222, 223, 224
 
 
+def tag_name(tag: int) -> str:
+    """What a topic is called outside the world, and in reward programs."""
+    return f"tag{tag}"
+
+
 def draw_tag_vectors(seed: int, sizes: Sizes) -> np.ndarray:
     """Unit embedding of each tag, f32 ``[T, D]``: as good as orthogonal in so many dimensions."""
     vectors = np.random.default_rng([seed, 2]).normal(size=(sizes.tags, sizes.dims))

@@ -1,12 +1,15 @@
 """Every number of a world, with its unit and meaning; reading, overriding and printing TOML.
 
 Sections are frozen dataclasses. ``Sizes`` is static (it fixes array shapes); all other sections are JAX pytrees
-of floats, so that calibration and domain randomisation change them without compiling again.
+of floats, so that calibration and domain randomisation change them without compiling again. A text, the goal's reward
+program, is static too.
 """
 
 from __future__ import annotations
 
+import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +17,7 @@ from typing import Any, cast
 import jax
 
 from upwell.errors import BadRequest
+from upwell.goals.program import parse, printed
 
 
 def knob(default: float, unit: str, help: str) -> Any:
@@ -161,6 +165,9 @@ class Goal:
     user_satisfaction: float = knob(0.4, "weight", "weight of users' satisfaction")
     platform_revenue: float = knob(0.3, "weight", "weight of revenue after heating's cost")
     long_term: float = knob(0.3, "weight", "weight of retention, diversity and cold start")
+    program: str = field(
+        default="", metadata={"unit": "reward program", "help": "what it adds to the score of a request for heating"}
+    )
 
 
 @dataclass(frozen=True)
@@ -179,18 +186,15 @@ class WorldConfig:
     heating: Heating = field(default_factory=Heating)
     goal: Goal = field(default_factory=Goal)
 
-    def override(self, changes: dict[str, float]) -> WorldConfig:
-        """A copy with ``{"section.key": value}`` applied. Raises BadRequest for an unknown key."""
+    def override(self, changes: Mapping[str, float | str]) -> WorldConfig:
+        """A copy with ``{"section.key": value}`` applied. Raises BadRequest for an unknown key or a wrong value."""
         config = self
         for key, value in changes.items():
             section_name, _, name = key.partition(".")
             section = getattr(config, section_name, None) if section_name in SECTIONS else None
             if section is None or name not in {f.name for f in fields(section)}:
                 raise BadRequest(f"unknown world key '{key}': see `upwell simulate --print-world` for every key")
-            whole = isinstance(getattr(section, name), int)
-            if whole and value != int(value):
-                raise BadRequest(f"world key '{key}' counts {unit_of(section, name)}: {value} is not a whole number")
-            section = replace(section, **{name: int(value) if whole else float(value)})
+            section = replace(section, **{name: checked(key, value, section, name)})
             config = replace(config, **{section_name: section})
         return config
 
@@ -201,7 +205,10 @@ SECTIONS: dict[str, type] = {
 }  # fmt: skip
 for _name, _section in SECTIONS.items():
     if _name != "sizes":
-        jax.tree_util.register_dataclass(_section)
+        _texts = [f.name for f in fields(_section) if isinstance(f.default, str)]
+        jax.tree_util.register_dataclass(
+            _section, [f.name for f in fields(_section) if f.name not in _texts], meta_fields=_texts
+        )
 jax.tree_util.register_dataclass(
     WorldConfig,
     data_fields=[name for name in SECTIONS if name != "sizes"],
@@ -214,6 +221,20 @@ def reference_world() -> WorldConfig:
     return load_world(Path(__file__).parent / "scenarios" / "reference.toml")
 
 
+def checked(key: str, value: float | str, section: Any, name: str) -> float | str:
+    """A value as the section keeps it. Raises BadRequest."""
+    now = getattr(section, name)
+    if isinstance(now, str):
+        if not isinstance(value, str):
+            raise BadRequest(f"world key '{key}' is a text, not {value!r}")
+        return value and printed(parse(value))
+    if isinstance(value, str):
+        raise BadRequest(f"world key '{key}' must be a number, got {value!r}")
+    if isinstance(now, int) and value != int(value):
+        raise BadRequest(f"world key '{key}' counts {unit_of(section, name)}: {value} is not a whole number")
+    return int(value) if isinstance(now, int) else float(value)
+
+
 def unit_of(section: Any, name: str) -> str:
     """The unit of a key."""
     return next(f.metadata["unit"] for f in fields(section) if f.name == name)
@@ -221,7 +242,8 @@ def unit_of(section: Any, name: str) -> str:
 
 def flatten(config: WorldConfig) -> dict[str, float]:
     """``{"section.key": value}`` of every number."""
-    return {f"{s}.{f.name}": getattr(getattr(config, s), f.name) for s in SECTIONS for f in fields(SECTIONS[s])}
+    each = {f"{s}.{f.name}": getattr(getattr(config, s), f.name) for s in SECTIONS for f in fields(SECTIONS[s])}
+    return {key: value for key, value in each.items() if not isinstance(value, str)}
 
 
 def load_world(path: Path) -> WorldConfig:
@@ -232,14 +254,14 @@ def load_world(path: Path) -> WorldConfig:
         raise BadRequest(f"{path}: no such world file; `upwell simulate --print-world` prints one") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"{path}: not a TOML file: {error}") from None
-    changes: dict[str, float] = {}
+    changes: dict[str, float | str] = {}
     for section, table in document.items():
         if section in ("name", "healthy_tags"):
             continue
         if not isinstance(table, dict):
             raise BadRequest(f"{path}: key '{section}' must be a section such as [ranker]")
         for key, value in cast(dict[str, object], table).items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
+            if isinstance(value, bool) or not isinstance(value, (int, float, str)):
                 raise BadRequest(f"{path}: key '{section}.{key}' must be a number, got {value!r}")
             changes[f"{section}.{key}"] = value
     named = replace(
@@ -263,8 +285,16 @@ def to_toml(config: WorldConfig, header: str = "") -> str:
         lines += ["", f"[{name}]"]
         for key in fields(section):
             value = getattr(section, key.name)
-            text = str(value) if isinstance(value, int) else f"{float(value):.6g}"
-            if not isinstance(value, int) and not set(text) & set(".en"):
-                text += ".0"
-            lines.append(f"{key.name} = {text}  # {key.metadata['unit']}: {key.metadata['help']}")
+            if value != "":  # runs are known by this text: those before there were programs stay what they are
+                lines.append(f"{key.name} = {spelled(value)}  # {key.metadata['unit']}: {key.metadata['help']}")
     return "\n".join(lines) + "\n"
+
+
+def spelled(value: float | str) -> str:
+    """A value as TOML has it."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int):
+        return str(value)
+    text = f"{float(value):.6g}"
+    return text if set(text) & set(".en") else f"{text}.0"

@@ -1,0 +1,56 @@
+"""What the simulated platform knows for a reward program at a tick: nothing that a real one would not."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from upwell.agents import mind
+from upwell.arms import features
+from upwell.goals.program import key_of_tag, parse, tags
+from upwell.regulator.bonus import bonus
+from upwell.regulator.policy import Standing
+from upwell.world.arm import View
+from upwell.world.catalogue import tag_name
+from upwell.world.state import Array
+
+
+def bonus_of(view: View, known: Standing, best_match: Array) -> Array | None:
+    """Of the contents ``[M]``, by the program of the world's goal; None where there is none. Raises BadRequest."""
+    if not view.config.goal.program:
+        return None
+    program, heating = parse(view.config.goal.program), view.config.heating
+    number = {tag_name(tag): tag for tag in range(view.config.sizes.tags)}
+    # A tag that no content can have is nobody's.
+    has = {key_of_tag(tag): (view.contents.tags == number.get(tag, -1)).any(-1) for tag in tags(program)}
+    given = {"price": view.contents.price} | has | figures(view)
+    return bonus(jnp, program, known, best_match, view.scale, heating.chance, given)
+
+
+def figures(view: View) -> dict[str, Array]:
+    """Figures of the platform, scalars: of users, of those who came yesterday. What no program reads costs nothing:
+    the compiler leaves it out."""
+    users = view.users
+    came = (users.active_bits & 1) == 1
+    many = jnp.maximum(came.sum(), 1)
+    interests = (features.engaged(view, users).sum(-1) * came).sum() / many
+    return {
+        "ctr": view.platform_ctr,
+        "heated_share": view.load * view.config.heating.cap,
+        "dau": came.sum(),
+        "d1_retention": returned(view, 1),
+        "d7_retention": returned(view, 7),
+        "interest_tags": interests,
+        "interest_diversity": jnp.minimum(interests / view.config.healthy_tags, 1.0),
+        "satisfaction_mean": (users.mind[..., mind.SATISFACTION] * came).sum() / many,
+    }
+
+
+def returned(view: View, days: int) -> Array:
+    """Of those who came ``days`` before yesterday, who came yesterday.
+
+    As a day's report has it: whoever left since keeps their place's past, and who took it over was not there.
+    """
+    bits, created = view.users.active_bits, view.users.created_day
+    before, yesterday = (bits >> days) & 1 == 1, (bits & 1) == 1
+    there = (created < view.day - days) | (created == view.day)  # the last: took over, in the night, from who was there
+    return (before & yesterday & there).sum() / jnp.maximum(before.sum(), 1)
