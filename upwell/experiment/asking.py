@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -11,13 +11,11 @@ from upwell.experiment.proof import Candidate, meets
 from upwell.experiment.search import Predicted, Prove, Region, array_of
 from upwell.goals.answer import MOST, Answer
 from upwell.goals.goal import Goal, Refusal
+from upwell.goals.llm import Asker, Reply
 from upwell.goals.program import parse, printed
 from upwell.goals.question import Question, Tried
 from upwell.goals.reading import CHINESE
 from upwell.goals.weights import Limits, checked
-
-if TYPE_CHECKING:
-    from upwell.goals.llm import Asker, Reply
 
 MANY = 4
 """Candidates that a model is asked for in a round."""
@@ -64,9 +62,7 @@ def consult(goal: Goal, now: Candidate, asking: Asking, limits: Limits, prove: P
                 continue
             programs = {one.program for one in (*found, *new) if one.program}
             if candidate.program and len(programs | {candidate.program}) > PROGRAMS:
-                refused.append(
-                    Refusal(what=candidate.program, why=f"{PROGRAMS} programs have been tried for this goal")
-                )
+                refused.append(Refusal(what=candidate.program, why=f"{PROGRAMS} programs were tried for this goal"))
                 continue
             new.append(candidate)
         if not new:
