@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from upwell.errors import BadRequest
+from upwell.experiment import proposing
+from upwell.experiment.search import search
 from upwell.goals.goal import Aim, Effect, Goal, Proposal, Refusal
 from upwell.model import Weights
 from upwell.online import proposer
@@ -198,8 +202,9 @@ def test_settings_by_which_nothing_could_be_proposed(given, message):
 
 
 @pytest.mark.slow
-def test_a_small_platform_end_to_end(tmp_path):
-    """Nothing made up: the search on four platforms of 64 users."""
+def test_a_small_platform_end_to_end(tmp_path, monkeypatch):
+    """Nothing made up: three candidates on four platforms of 64 users."""
+    monkeypatch.setattr(proposing, "search", partial(search, budget=3))
     world = tmp_path / "world.toml"
     small = {"sizes.users": 64, "sizes.contents": 160, "sizes.creators": 16}
     world.write_text(to_toml(reference_world().override(small)))

@@ -37,6 +37,7 @@ from upwell.world.config import WorldConfig, load_world
 log = logging.getLogger(__name__)
 
 LOOK_S, AGAIN_S = 1.0, 2.0
+UNREAD = "no metric that is to move was understood: name one and its direction, such as 'raise ctr' or '提升点击率'"
 
 
 class Pace(NamedTuple):
@@ -100,6 +101,9 @@ class Proposer:
         goal, began_s = held.goal, time.monotonic()
         now = Candidate(goals.now.weights, goals.now.program)
         asking = Asking(self.asker, past_of(goals)) if self.asker is not None else None
+        if not goal.aims and asking is None:
+            self._failed(goal, UNREAD)
+            return
         try:
             found = propose(goal, self.platforms, now, self._now_ms(held), asking)
         except Exception as error:
