@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,6 +85,20 @@ def test_a_large_move_needs_both_keys():
     assert [(e.what, e.who) for e in goals.of("a").history][-3:] == [
         ("waiting_for_key", "operator"), ("approved", "operator-2"), ("live", "operator-2"),
     ]  # fmt: skip
+
+
+def test_one_key_cannot_go_far_in_steps():
+    """Nor can what is taken automatically."""
+    for approve in (True, False):
+        goals = first(BASE)
+        for n in range(1, 9):
+            goals.ask(asked(f"g{n}"), ANN, n)
+            of = weights(0.4 - n / 20, 0.3 + n / 20, 0.3)
+            goals.propose(proposal(f"g{n}", of, meets=True), PROPOSER, n, 0.0 if approve else 0.1)
+            if approve:
+                with suppress(Refused):
+                    goals.approve(f"g{n}", "", ANN, n, LARGE, 1)
+        assert goals.now.weights.platform_revenue == pytest.approx(0.6 if approve else 0.4)
 
 
 def test_another_proposal_needs_both_keys_anew():

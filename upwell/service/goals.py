@@ -23,6 +23,7 @@ from upwell.service.errors import Refused
 KEPT = 50
 """Goals, of more the oldest that are over are forgotten; and at most so many are not over."""
 EVENTS, VERSIONS, REJECTED = 100, 100, 50
+SLACK = 1e-9  # shares are rounded
 State = Literal[
     "asked", "proposing", "failed", "proposed", "waiting_for_key", "approved", "live", "covered",
     "lifted", "expired", "rolled_back", "refused",
@@ -92,8 +93,10 @@ class Goals(msgspec.Struct):
         return found
 
     def moves(self, weights: Weights) -> float:
-        """How far the share moves that moves most, from the weights that hold."""
-        return float(np.abs(shares_of(weights) - shares_of(self.now.weights)).max())
+        """How far the share moves that moves most, from the weights that hold or from the settings', whichever is more:
+        what one key may not do at once it may not do in steps either."""
+        asked = shares_of(weights)
+        return max(float(np.abs(asked - shares_of(one)).max()) for one in (self.now.weights, self.base))
 
     # ---- a goal's life
 
@@ -136,7 +139,7 @@ class Goals(msgspec.Struct):
         about = {"moves": round(moves, 4), "weights": proposal.weights, "program": proposal.program}
         about |= {"source": proposal.source, "meets": proposal.meets, "predicted": predicted_of(held)}
         self._note(held, "proposed", who, at_ms, f"by {proposal.source}", about | said_of(held.proposal))
-        if proposal.meets and not proposal.program and moves <= automatic:
+        if proposal.meets and not proposal.program and 0.0 < automatic >= moves - SLACK:
             self._approved(held, AUTOMATIC, at_ms, f"moves a share by {moves:.3f}, at most {automatic:g}")
 
     def approve(self, id: str, why: str, who: Who, at_ms: int, large: float, keys: int) -> None:
@@ -147,12 +150,10 @@ class Goals(msgspec.Struct):
         held = self._in(id, "proposed", "waiting_for_key")
         assert held.proposal is not None
         moves = self.moves(held.proposal.weights)
-        if moves > large + 1e-9:
+        if moves > large + SLACK:
             far = f"a share moves by {moves:.2f}, more than {large:g}"
             if keys < 2:
-                raise Refused(
-                    409, "needs_two_keys", f"{far}: set second_token and approve with both, or go in steps of {large:g}"
-                )
+                raise Refused(409, "needs_two_keys", f"{far}: set second_token and approve with both, or move less")
             if who.key in held.approvals:
                 raise Refused(409, "needs_other_key", f"{far}: the other key must approve too")
             held.approvals.append(who.key)
