@@ -197,9 +197,8 @@ def test_which_days_a_user_came_on():
     assert came.tolist() == [0], "of the eight days before day 119 none"
     came = fold.came_after(np.asarray([0b1], np.uint8), np.asarray([2]))  # on days 99 and 100, and now on day 102
     assert came.tolist() == [0b110]
-    record = np.zeros(1, Users(0.0, 0).record.dtype)
-    record["visited_ms"], record["came"] = 102 * figures.DAY_MS + 5, came
-    assert [d for d in range(90, 110) if figures.came_on(record, d)[0]] == [99, 100, 102]
+    visited_ms = np.asarray([102 * figures.DAY_MS + 5])
+    assert [d for d in range(90, 110) if figures.came_on(visited_ms, came, d)[0]] == [99, 100, 102]
 
 
 def test_keys_of_tags_are_no_names_of_measures():

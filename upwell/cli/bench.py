@@ -9,7 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from upwell.cli import bench_crash, bench_encoder, bench_goals, bench_learning, bench_service, bench_train
+from upwell.cli import (
+    bench_crash,
+    bench_encoder,
+    bench_goals,
+    bench_learning,
+    bench_program,
+    bench_service,
+    bench_train,
+)
 from upwell.cli.common import Json, Overrides, Seed, WorldFile, build_world, emit, progress, table
 from upwell.errors import BadRequest
 
@@ -20,6 +28,7 @@ bench_encoder.register(app)
 bench_train.register(app)
 bench_learning.register(app)
 bench_goals.register(app)
+bench_program.register(app)
 
 
 @app.callback()

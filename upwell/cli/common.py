@@ -61,14 +61,14 @@ def progress(title: str, total: int) -> Generator[Callable[[], None]]:
 
 def build_world(path: Path | None, overrides: list[str] | None, users: int | None, contents: int | None) -> WorldConfig:
     """The world a command asks for. Raises BadRequest."""
-    from upwell.world.config import load_world, reference_world
+    from upwell.world.config import TEXTS, load_world, reference_world
 
     config = load_world(path) if path else reference_world()
-    changes: dict[str, float] = {}
+    changes: dict[str, float | str] = {}
     for text in overrides or []:
         key, _, value = text.partition("=")
         try:
-            changes[key.strip()] = float(value)
+            changes[key.strip()] = value if key.strip() in TEXTS else float(value)
         except ValueError:
             raise BadRequest(f"--set {text}: give section.key=number, such as ranker.feedback=0") from None
     if users is not None:

@@ -203,11 +203,15 @@ SECTIONS: dict[str, type] = {
     "sizes": Sizes, "interest": Interest, "content": Content, "creator": Creator, "ranker": Ranker,
     "response": Response, "activity": Activity, "heating": Heating, "goal": Goal,
 }  # fmt: skip
+TEXTS = frozenset(f"{s}.{f.name}" for s in SECTIONS for f in fields(SECTIONS[s]) if isinstance(f.default, str))
+"""Keys that hold a text instead of a number."""
 for _name, _section in SECTIONS.items():
     if _name != "sizes":
-        _texts = [f.name for f in fields(_section) if isinstance(f.default, str)]
+        _names = [f.name for f in fields(_section)]
         jax.tree_util.register_dataclass(
-            _section, [f.name for f in fields(_section) if f.name not in _texts], meta_fields=_texts
+            _section,
+            data_fields=[name for name in _names if f"{_name}.{name}" not in TEXTS],
+            meta_fields=[name for name in _names if f"{_name}.{name}" in TEXTS],
         )
 jax.tree_util.register_dataclass(
     WorldConfig,
@@ -243,7 +247,7 @@ def unit_of(section: Any, name: str) -> str:
 def flatten(config: WorldConfig) -> dict[str, float]:
     """``{"section.key": value}`` of every number."""
     each = {f"{s}.{f.name}": getattr(getattr(config, s), f.name) for s in SECTIONS for f in fields(SECTIONS[s])}
-    return {key: value for key, value in each.items() if not isinstance(value, str)}
+    return {key: value for key, value in each.items() if key not in TEXTS}
 
 
 def load_world(path: Path) -> WorldConfig:
