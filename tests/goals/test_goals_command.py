@@ -13,7 +13,7 @@ from upwell.errors import BadRequest
 from upwell.experiment import goal_study, steering
 
 TINY = [
-    "--users", "200", "--contents", "300", "--days", "1", "--burn-in", "2", "--seeds", "4", "--arm", "rules",
+    "--users", "200", "--contents", "300", "--days", "1", "--burn-in", "0", "--seeds", "4", "--arm", "rules",
     "--set", "sizes.segments=2", "--json",
 ]  # fmt: skip
 
@@ -80,11 +80,12 @@ def test_a_line_is_monotone_where_it_rises_and_no_step_falls():
 def test_tiny_worlds_end_to_end_share_what_was_lived(tmp_path, capfd, monkeypatch):
     goals = tmp_path / "goals.toml"
     goals.write_text('[[goal]]\ntext = "提升<b>点击率</b>,满意度可以下降50%"\n[[goal]]\ntext = "x"', encoding="utf-8")
+    monkeypatch.setattr(goal_study, "POINTS", 2)
     words = ["bench", "goals", "--goals", str(goals), "--out", str(tmp_path / "out"), *TINY]
     first = said(monkeypatch, capfd, *words)
     assert [one["source"] for one in first["goals"]] in (["search", ""], ["fallback", ""])
     assert first["goals"][1]["failures"] == ["nothing that is to move was understood"]
-    assert len(first["curves"]["goals"]) == 18
+    assert len(first["curves"]["goals"]) == 6
     page = (tmp_path / "out" / "goals.html").read_text(encoding="utf-8").replace(get_plotlyjs(), "")
     assert "<b>点击率" not in page
     assert not re.search(r"(src|href)\s*=|@import|url\(", page)
