@@ -45,7 +45,7 @@ PARTS = (
     extra("service", "the HTTP service", "fastapi", "uvicorn", "httpx", "prometheus_client"),
     extra("redis", "state in Redis", "redis"),
     extra("kafka", "events in Kafka", "confluent_kafka"),
-    extra("llm", "goals by a language model", "httpx"),
+    extra("llm", "goals by a language model", "openai"),
     extra("console", "the operators' web page", "nicegui"),
     extra("scale", "arms and seeds across machines", "ray"),
     extra("export", "policies as SavedModel, TensorFlow Serving", "orbax.export", "tensorflow", "tensorflow_serving"),
