@@ -15,7 +15,7 @@ from upwell.errors import BadRequest
 
 LARGE = (
     '0.2 * (tag("tag3") and followers < 1000 and d1_retention >= 60%) + 0.1 * clip(price / 100 yuan, 0, 1) '
-    "+ 0.05 * max(0, click_rate - ctr) / max(ctr, 1%) - 0.1 * (heated > 500) - 0.05 * clip(age_days / 7 days, 0, 1) "
+    "- 0.1 * (heated > 500) - 0.05 * clip(age_days / 7 days, 0, 1) "
     "+ (if interest_diversity < 50% then 0.05 * match else 0.02 * valid_rate)"
 )
 
@@ -23,7 +23,7 @@ EVALUATIONS = 300
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: upwell bench program --rounds 9 --json")(program)
+    app.command(epilog="Example: taskset -c 1 upwell bench program --rounds 9 --json")(program)
 
 
 def program(
