@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.goals.goal import Goal, Proposal
+from upwell.goals.goal import Aim, Bound, Goal, Proposal
 from upwell.model import Weights
 from upwell.service.audit import PROPOSER, Who
 from upwell.service.course import Course, read
@@ -56,6 +56,19 @@ def test_a_goal_in_force_covers_the_one_before_and_gives_way_to_it_again():
     assert (goals.now.weights, goals.now.version) == (BASE, "4")
     assert [entry.what for entry in goals.told][-4:] == ["goal_live", "goal_lifted", "goal_live", "goal_rolled_back"]
     assert goals.of("b").before == "1:a"
+
+
+def test_what_a_model_read_is_the_goals_where_its_words_named_nothing():
+    goals, up = first(BASE), Aim(metric="ctr", direction="up")
+    bound = Bound(metric="gmv_per_day", low=-0.02, relative=True)
+    goals.ask(asked("a", bounds=(bound,)), ANN, 1)
+    goals.propose(proposal("a", BASE), ANN, 2)  # an operator's own weights prove nothing
+    assert (goals.of("a").goal.aims, goals.of("a").goal.bounds) == ((), (bound,))
+    more = Bound(metric="satisfaction_mean", low=0.4)
+    goals.propose(proposal("a", BASE, aims=(up,), bounds=(bound, more)), PROPOSER, 3)
+    assert (goals.of("a").goal.aims, goals.of("a").goal.bounds) == ((up,), (bound, more))
+    goals.propose(proposal("a", BASE, aims=(Aim(metric="dau", direction="up"),)), PROPOSER, 4)
+    assert goals.of("a").goal.aims == (up,)
 
 
 def test_one_beneath_may_end_first():

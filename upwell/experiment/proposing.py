@@ -90,6 +90,8 @@ def proposal(said: Said, at_ms: int, taken: Candidate, source: Source) -> Propos
         program=taken.program,
         source=source,
         created_at=at_ms,
+        aims=said.goal.aims,
+        bounds=said.goal.bounds,
         rejected=tuple(said.refused),
         rounds=len(said.replies),
         model=last.model if last else "",

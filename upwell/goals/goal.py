@@ -66,7 +66,8 @@ class Proposal(Record, frozen=True, kw_only=True):
     """Weights (and a reward program) that answer a goal, and what came of trying them in simulation.
 
     ``considered``: of every candidate that was tried, how far it moved what was asked (the distribution that the chosen
-    one was picked from). ``prompt_hash``, ``model`` and ``answer``: what a language model was asked and said.
+    one was picked from). ``aims`` and ``bounds``: what it was proven against; a model's reading, where the goal's words
+    named nothing. ``prompt_hash``, ``model`` and ``answer``: what a language model was asked and said.
     """
 
     goal_id: Id
@@ -77,6 +78,8 @@ class Proposal(Record, frozen=True, kw_only=True):
     predicted: dict[str, Effect] = field(default_factory=dict[str, Effect])
     rejected: tuple[Refusal, ...] = ()
     considered: tuple[float, ...] = ()
+    aims: tuple[Aim, ...] = ()
+    bounds: tuple[Bound, ...] = ()
     meets: bool = False  # every aim moves the asked way with an interval clear of zero, and no bound is broken
     rounds: Count = 0
     model: str = ""

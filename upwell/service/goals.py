@@ -135,6 +135,8 @@ class Goals(msgspec.Struct):
         """
         held = self._in(proposal.goal_id, *OPEN)
         held.proposal, held.against, held.approvals = bounded(proposal), self.now.version, []
+        if proposal.aims and not held.goal.aims:  # so that what it was proven against can be watched
+            held.goal = msgspec.structs.replace(held.goal, aims=proposal.aims, bounds=proposal.bounds)
         moves = self.moves(proposal.weights)
         about = {"moves": round(moves, 4), "weights": proposal.weights, "program": proposal.program}
         about |= {"source": proposal.source, "meets": proposal.meets, "predicted": predicted_of(held)}
