@@ -96,9 +96,11 @@ def test_platform_counts_add_up_by_hour_and_side():
         live.take(event(line, 0, "e", clicked=True, ts=NOW + HOUR_MS))
         live.take(event(line, 0, "f", clicked=True, ts=NOW + HOUR_MS))
     hour = NOW // HOUR_MS
+    shown_each = {"slates": 1, "impressions": 3, "heated": 0, "clicks": 1, "clicks2": 1}
     assert live.unsaved().adds["meta"] == {
         f"hour {hour}": {"held_impressions": 3, "free_impressions": 3},
         f"hour {hour + 1}": {"held_clicks": 1, "free_clicks": 1},
+        "weights 0": {f"{side}_{name}": n for side in ("held", "free") for name, n in shown_each.items()},
     }
 
 
