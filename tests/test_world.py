@@ -23,7 +23,7 @@ def morning() -> world.WorldState:
 
 
 def live(arm, state, days=4):
-    state = jax.tree.map(lambda x: x.copy(), state)
+    state = world.under(SMALL, arm, jax.tree.map(lambda x: x.copy(), state))
     reports = []
     for _ in range(days):
         state, report = world.run_day(SMALL, arm, state)
