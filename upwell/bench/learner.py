@@ -44,7 +44,7 @@ def run(
     with serve.alone("sqlite", "embedded", folder, seed, 0.0, **GIVEN) as made:
         theirs, _ = fleet.cores()
         others = os.sched_getaffinity(0) if theirs is None else set(range(os.cpu_count() or 1)) - theirs
-        learner = fleet.Process(["upwell.online.child"], made.settings, folder / "learner.log", others)
+        learner = fleet.Process(["upwell.online.child", "learner"], made.settings, folder / "learner.log", others)
         try:
             found = drive(lambda: measure(made, learner, asked, connections, seconds, seed, step))
             return found | {"updates": updates(made)}
