@@ -16,6 +16,7 @@ from upwell.cli import (
     bench_learning,
     bench_program,
     bench_service,
+    bench_story,
     bench_train,
 )
 from upwell.cli.common import Json, Overrides, Seed, WorldFile, build_world, emit, progress, table
@@ -29,6 +30,7 @@ bench_train.register(app)
 bench_learning.register(app)
 bench_goals.register(app)
 bench_program.register(app)
+bench_story.register(app)
 
 
 @app.callback()

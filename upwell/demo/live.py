@@ -88,6 +88,17 @@ class Platform:
         """The arm of a world whose slates this platform's service decides."""
         return Arm("live", scores=ranker_scores, elsewhere=Elsewhere(self._decide, self._tell))
 
+    def operate(self, method: str, path: str, body: object, now_ms: int) -> dict[str, Any]:
+        """A call of an operator's. Raises RuntimeError where it is refused."""
+        told = None if body is None else msgspec.json.encode(body)
+        return msgspec.json.decode(self._wait(self._call(method, path, told, now_ms)))
+
+    def probe(self, now_ms: int) -> Answer:
+        """The answer to a request of nobody's."""
+        request = Request(user_id="probe", candidates=(), size=1, shadow=True)
+        body = self._wait(self._call("POST", "/v1/recommend", msgspec.json.encode(request), now_ms))
+        return msgspec.json.decode(body, type=Answer)
+
     # ---- in the world's program
 
     def _decide(self, view: Any, batch: Any, moment: Any, question: slate.Question) -> slate.Slate:
