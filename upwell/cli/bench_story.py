@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from upwell.cli.bench_learning import TICKS
 from upwell.cli.common import Json, emit, progress, sized_world, stdout, table
 from upwell.errors import BadRequest
-
-TICKS = 144
 
 
 def register(app: typer.Typer) -> None:

@@ -16,8 +16,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from upwell.demo import run
-from upwell.demo.bootstrap import time_ms
-from upwell.demo.live import Figures, Platform
+from upwell.demo.bootstrap import DAY_MS, time_ms
+from upwell.demo.live import Platform
 from upwell.demo.run import Live
 from upwell.errors import UpwellError
 from upwell.experiment import metrics, page, proof
@@ -61,14 +61,10 @@ def lived(config: WorldConfig, seed: int, burn_in: int, story: Story, folder: Pa
     state = world.burnt_in(config, seed, burn_in, step)
     path = folder / f"world-{seed}.toml"
     path.write_text(to_toml(config), "utf-8")
-    goal: dict[str, Any] = {}
+    goal: dict[str, Any] = {"degraded": 0}
 
     def one(morning: run.Morning, **given: object) -> list[dict[str, float]]:
-        def tick(figures: Figures) -> None:
-            step()
-
-        life = run.live(config, state, story.days, tick, float("inf"), morning, **given)
-        goal.setdefault("degraded", 0)
+        life = run.live(config, state, story.days, lambda figures: step(), float("inf"), morning, **given)
         goal["degraded"] += life.figures.degraded
         return [proof.expected(metrics.daily(config, report)) for report in life.reports]
 
@@ -95,7 +91,7 @@ def mornings(story: Story, goal: dict[str, Any]) -> run.Morning:
 
 def asked(platform: Platform, story: Story, now_ms: int) -> dict[str, Any]:
     """Ask, wait for the proposal, approve it, and see how soon it decides. Raises UpwellError."""
-    until_ms = now_ms + (story.ends - story.begins + 1) * 86_400_000  # whatever period its words name
+    until_ms = now_ms + (story.ends - story.begins + 1) * DAY_MS  # whatever period its words name
     body = {"id": ID, "text": story.text, "until_ms": until_ms}
     taken = platform.operate("PUT", "/v1/goals", body, now_ms)
     began_s = time.perf_counter()
