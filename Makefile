@@ -36,4 +36,4 @@ lock:
 	printf 'uv\nhatchling\neditables\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-annotate - -o requirements/bootstrap.txt
 
 clean:
-	rm -rf .venv dist build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv dist build .pytest_cache .ruff_cache .import_linter_cache .hypothesis .jax_cache

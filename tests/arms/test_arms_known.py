@@ -4,6 +4,7 @@
 """
 
 from dataclasses import fields, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,7 @@ def scrambled(view: View) -> View:
     )
 
 
+@partial(jax.jit, static_argnames="arm")
 def everything(arm, view, batch, told):
     """All that an arm says, by the names of its parts."""
     ids = batch.ids[:, :16]
@@ -62,8 +64,7 @@ def everything(arm, view, batch, told):
         "explore": (view, batch), "bias": (view,), "retrieval": (view,), "morning": (view,),
         "learn": (view, batch, told),
     }  # fmt: skip
-    parts = {name: getattr(arm, name) for name in given if getattr(arm, name) is not None}
-    return jax.jit(lambda: {name: part(*given[name]) for name, part in parts.items()})()
+    return {name: getattr(arm, name)(*given[name]) for name in given if getattr(arm, name) is not None}
 
 
 @pytest.mark.parametrize("arm", EVERY, ids=lambda arm: arm.name)

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from chat_server import completion, in_turn, playing
 from plotly.offline import get_plotlyjs
 
 from upwell.cli import main
@@ -41,6 +42,28 @@ def test_unsimulated_it_only_reads(monkeypatch, capfd):
     assert told["understood"]["bounds"][0] == {"metric": "satisfaction_mean", "low": 0, "high": None, "relative": True}
     assert (told["simulated"], told["source"], told["predicted"], told["meets"]) == (False, "fallback", {}, False)
     assert told["weights"] == {"user_satisfaction": 0.4, "platform_revenue": 0.3, "long_term": 0.3}
+
+
+def test_a_days_tokens_are_counted_over_commands(monkeypatch, capfd, tmp_path):
+    answer = json.dumps({"weights": {"user_satisfaction": 0.5, "platform_revenue": 0.3, "long_term": 0.2}})
+    with playing(in_turn(completion(answer))) as server:
+        words = [
+            "goals",
+            "propose",
+            "raise ctr",
+            "--no-simulate",
+            "--llm",
+            server.url,
+            "--out",
+            str(tmp_path),
+            "--json",
+        ]
+        assert said(monkeypatch, capfd, *words)["source"] == "llm"
+        asked = len(server.requests)
+        again = said(monkeypatch, capfd, *words, "--tokens-per-day", "10")
+        assert len(server.requests) == asked > 0
+    assert again["source"] == "fallback"
+    assert "today's 10 tokens are spent" in again["rejected"][0]["why"]
 
 
 def test_for_people_in_their_language(monkeypatch, capfd):

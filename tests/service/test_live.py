@@ -23,7 +23,8 @@ from upwell.service import apply, records, wire
 from upwell.service.ingest import unknown_outcomes
 from upwell.service.keys import organic_key, organic_of, request_key
 from upwell.service.live import Live
-from upwell.service.records import COUNTS
+from upwell.service.memory import GROUPS
+from upwell.service.records import COUNTS, key_of
 from upwell.state.batch import DELTA_MAX
 
 # ---- what the store gets
@@ -96,11 +97,12 @@ def test_platform_counts_add_up_by_hour_and_side():
         live.take(event(line, 0, "e", clicked=True, ts=NOW + HOUR_MS))
         live.take(event(line, 0, "f", clicked=True, ts=NOW + HOUR_MS))
     hour = NOW // HOUR_MS
-    shown_each = {"slates": 1, "impressions": 3, "heated": 0, "clicks": 1, "clicks2": 1}
+    shown_each = {"slates": 1, "impressions": 3, "heated": 0, "clicks": 1}
+    sides = [f"{side}{key_of(user) % GROUPS}" for side, user in (("held", "u1"), ("free", "u2"))]
     assert live.unsaved().adds["meta"] == {
         f"hour {hour}": {"held_impressions": 3, "free_impressions": 3},
         f"hour {hour + 1}": {"held_clicks": 1, "free_clicks": 1},
-        "weights 0": {f"{side}_{name}": n for side in ("held", "free") for name, n in shown_each.items()},
+        "weights 0": {f"{side}_{name}": n for side in sides for name, n in shown_each.items()},
     }
 
 

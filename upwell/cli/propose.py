@@ -11,6 +11,7 @@ import typer
 
 from upwell.cli.common import HEADLINE, Json, Overrides, WorldFile, emit, number, progress, sized_world, stdout, table
 from upwell.errors import BadRequest
+from upwell.goals.spend import TOKENS_PER_DAY
 
 if TYPE_CHECKING:
     from upwell.goals.goal import Effect, Goal, Proposal
@@ -28,6 +29,7 @@ BurnIn = Annotated[int, typer.Option(help="days under raw ranking before", min=0
 Out = Annotated[Path, typer.Option(help="folder of lived days; those found there are not lived again")]
 Llm = Annotated[str | None, typer.Option(help="URL of a language model's OpenAI-compatible server")]
 Model = Annotated[str, typer.Option(help="its model")]
+TokensPerDay = Annotated[int, typer.Option(help="that it may be asked for, counted in --out; 0: no limit", min=0)]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +41,7 @@ def propose(
     simulate: Annotated[bool, typer.Option(help="prove candidates in simulation: takes minutes")] = True,
     llm: Llm = None,
     model: Model = "qwen2-72b-instruct",
+    tokens_per_day: TokensPerDay = TOKENS_PER_DAY,
     world: WorldFile = None,
     set: Overrides = None,
     users: Users = 500,
@@ -61,13 +64,15 @@ def propose(
     from upwell.goals.goal import Goal
     from upwell.goals.llm import Asker
     from upwell.goals.reading import CHINESE, read
+    from upwell.goals.spend import limited
 
     now_ms = int(time.time() * 1_000)
     found = read(text, now_ms)
     if not found.aims and llm is None:
         raise BadRequest(nothing_asked(found))
     goal = Goal(id="asked", text=text, created_at=now_ms, aims=found.aims, bounds=found.bounds, until_ms=found.until_ms)
-    asking = Asking(Asker(llm, model)) if llm else None
+    spend = limited(out / "tokens.json", tokens_per_day)
+    asking = Asking(Asker(llm, model, spend=spend)) if llm else None
     plan = Plan(sized_world(world, set, users, contents), (arm,), tuple(range(seeds)), days, burn_in)
     now = present(plan.config)
     if simulate:

@@ -19,10 +19,10 @@ from upwell.experiment import page
 from upwell.experiment.runner import Plan, lived
 from upwell.experiment.stats import interval
 from upwell.experiment.tuning import Trial, load, path_of, save
+from upwell.goals.weights import NAMES
 from upwell.world import world
 from upwell.world.state import WorldState
 
-WEIGHTS = ("user_satisfaction", "platform_revenue", "long_term")
 METRICS = {
     "satisfaction_mean": "true satisfaction",
     "net_gmv_per_dau": "GMV per active user less heating, yuan",
@@ -34,7 +34,7 @@ METRICS = {
     "heated_share": "heated share of impressions",
 }
 """Those that are drawn."""
-COLOUR = dict(zip(WEIGHTS, ("#2563eb", "#d97706", "#059669"), strict=True))
+COLOUR = dict(zip(NAMES, ("#2563eb", "#d97706", "#059669"), strict=True))
 
 Goal = tuple[float, float, float]
 
@@ -42,18 +42,18 @@ Goal = tuple[float, float, float]
 def goal_at(weight: str, share: float) -> Goal:
     """The weight has this share, the other two split the rest."""
     rest = (1.0 - share) / 2.0
-    first, second, third = (round(share if name == weight else rest, 6) for name in WEIGHTS)
+    first, second, third = (round(share if name == weight else rest, 6) for name in NAMES)
     return first, second, third
 
 
 def goals(points: int) -> list[Goal]:
     """All goals of the three lines, each once: ``points`` on every line, both ends among them."""
     shares = [i / (points - 1) for i in range(points)]
-    return list(dict.fromkeys(goal_at(weight, share) for weight in WEIGHTS for share in shares))
+    return list(dict.fromkeys(goal_at(weight, share) for weight in NAMES for share in shares))
 
 
 def values_of(goal: Goal) -> dict[str, float]:
-    return {f"goal.{name}": value for name, value in zip(WEIGHTS, goal, strict=True)}
+    return {f"goal.{name}": value for name, value in zip(NAMES, goal, strict=True)}
 
 
 def file_of(plan: Plan, out: Path, goal: Goal, seed: int) -> Path:
@@ -101,7 +101,7 @@ def told(every: Sequence[Goal], points: int, found: np.ndarray) -> dict[str, Any
         return {name: interval(values[:, m])._asdict() for m, name in enumerate(METRICS)}
 
     shares = [i / (points - 1) for i in range(points)]
-    lines = {weight: [every.index(goal_at(weight, share)) for share in shares] for weight in WEIGHTS}
+    lines = {weight: [every.index(goal_at(weight, share)) for share in shares] for weight in NAMES}
     return {
         "goals": [{"weights": goal, "metrics": each(found[g])} for g, goal in enumerate(every)],
         "lines": lines,
@@ -113,7 +113,7 @@ def told(every: Sequence[Goal], points: int, found: np.ndarray) -> dict[str, Any
 def rows(result: dict[str, Any]) -> list[list[str]]:
     """A row a metric: what going from none to all of each weight changes."""
     effects = result["effects"]
-    return [[said, *(change(effects[weight][name]) for weight in WEIGHTS)] for name, said in METRICS.items()]
+    return [[said, *(change(effects[weight][name]) for weight in NAMES)] for name, said in METRICS.items()]
 
 
 def change(effect: dict[str, float]) -> str:
@@ -121,7 +121,7 @@ def change(effect: dict[str, float]) -> str:
 
 
 def head() -> list[str]:
-    return ["from none to all of", *WEIGHTS]
+    return ["from none to all of", *NAMES]
 
 
 def write_page(name: str, result: dict[str, Any], path: Path) -> None:
@@ -145,7 +145,7 @@ def curves(result: dict[str, Any]) -> go.Figure:
     figure = make_subplots(rows=4, cols=2, subplot_titles=list(METRICS.values()), vertical_spacing=0.08)
     for m, name in enumerate(METRICS):
         where: dict[str, Any] = {"row": m // 2 + 1, "col": m % 2 + 1}
-        for weight in WEIGHTS:
+        for weight in NAMES:
             values = [result["goals"][place]["metrics"][name] for place in result["lines"][weight]]
             error = [v["high"] - v["mean"] for v in values] if len(result["seeds"]) > 1 else None
             figure.add_scatter(

@@ -8,6 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+TOKENS_PER_DAY = 200_000
+"""The limit where nothing else is said."""
+
+
+def limited(path: Path, most: int) -> Spend | None:
+    """At most so many tokens a day, counted in a file; None, without a limit, for 0."""
+    return Spend(path, most) if most else None
+
 
 class Spend:
     """At most ``most`` tokens a day. Tokens are reserved before a call and set right by what it used.

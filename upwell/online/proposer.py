@@ -22,7 +22,7 @@ from upwell.experiment.runner import Plan
 from upwell.goals.goal import Goal, Proposal
 from upwell.goals.llm import Asker
 from upwell.goals.question import TRIED, Tried
-from upwell.goals.spend import Spend
+from upwell.goals.spend import limited
 from upwell.goals.weights import NAMES
 from upwell.service.audit import PROPOSER
 from upwell.service.clock import system_clock
@@ -68,8 +68,7 @@ class Proposer:
         self.platforms = simulated(plan, settings.data / "goals", lambda: None)
         self.asker: Asker | None = None
         if settings.llm_url:
-            most = settings.llm_tokens_per_day
-            spend = Spend(settings.data / "tokens.json", most) if most else None
+            spend = limited(settings.data / "tokens.json", settings.llm_tokens_per_day)
             self.asker = Asker(settings.llm_url, settings.llm_model, timeout_s=settings.llm_timeout_s, spend=spend)
         self._first = True
 

@@ -12,16 +12,13 @@ from collections.abc import Callable
 import msgspec
 
 from upwell.model import Weights
-from upwell.service import audit
-from upwell.service.errors import Refused
+from upwell.service import audit, compared
 from upwell.service.goals import Goals, InForce, first, weights_of
 from upwell.state.batch import Batch
-from upwell.state.errors import Conflict
 from upwell.state.port import Store
 
 ID = OFFSET = "goals"
 """Of the record (kind ``meta``), and of the offset that counts its changes."""
-TRIES = 5
 encoder = msgspec.msgpack.Encoder()  # and not JSON, which knows no infinity: intervals of one platform are infinite
 decoder = msgspec.msgpack.Decoder(Goals)
 
@@ -89,17 +86,13 @@ class Course:
         return self._write(change, now_ms)[1]
 
     def _write(self, change: Callable[[Goals], object], now_ms: int) -> tuple[int, Goals]:
-        for _ in range(TRIES):
+        def attempt(batch: Batch) -> tuple[int, Goals]:
             number, goals = read(self.store, self.base)
             goals.settle(now_ms)
             change(goals)
             if not goals.told:  # another was faster
                 return number, goals
-            batch = Batch()
             put(batch, number, goals)
-            try:
-                self.store.write(batch)
-                return number + 1, goals
-            except Conflict:
-                continue
-        raise Refused(409, "conflict", "goals keep changing; try again")
+            return number + 1, goals
+
+        return compared.change(self.store, attempt, "goals")

@@ -2,19 +2,21 @@
 
 Slates are counted by the version of the weights that they were decided under (``Memory``), of regulated users and of
 the holdout, whom no weights reach. A relative change is that of regulated users against the holdout, now against
-before: hours, days and what else happens to both fall out. Intervals are always valid, so that a look at every tick is
-no more likely to find what is not there than one look is.
+before: hours, days and what else happens to both fall out. Chance is told by how groups of users differ, so that all
+that one user does hangs together. Intervals are always valid, so that a look at every tick is no more likely to find
+what is not there than one look is.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from upwell.goals.goal import Goal, Proposal
 from upwell.regulator.evidence import Interval, always_valid
@@ -22,7 +24,7 @@ from upwell.service.audit import GUARD
 from upwell.service.course import Course
 from upwell.service.errors import Refused
 from upwell.service.goals import Goals, Held
-from upwell.service.memory import WEIGHED
+from upwell.service.memory import GROUPS, WEIGHED
 from upwell.state.port import Store
 
 log = logging.getLogger(__name__)
@@ -30,27 +32,26 @@ log = logging.getLogger(__name__)
 ALPHA = 0.05
 """Chance that a goal which breaks nothing is rolled back, however long it is watched."""
 ENOUGH = 30.0
-"""Events on each side, before which nothing is said."""
+"""Events on each side, as if of so many users, before which nothing is said."""
 PLANNED = 300.0
 """Events for which intervals are shortest."""
 
 
 class Counted(NamedTuple):
-    """How a metric is counted: a sum, its sum of squares, and what it is a rate of ("": users, whose sides stay)."""
+    """How a metric is counted: a sum, and what it is a rate of ("": users, whose sides stay)."""
 
     sum: str
-    squares: str
     of: str = ""
     controlled: bool = True  # the holdout has it too
 
 
 WATCHED = {
-    "ctr": Counted("clicks", "clicks2", "impressions"),
-    "heated_share": Counted("heated", "heated", "impressions", controlled=False),
-    "gmv_per_day": Counted("yuan", "yuan2"),
-    "gmv_per_dau": Counted("yuan", "yuan2"),
-    "watch_minutes_per_dau": Counted("seconds", "seconds2"),
-    "impressions_per_dau": Counted("impressions", "slates"),
+    "ctr": Counted("clicks", "impressions"),
+    "heated_share": Counted("heated", "impressions", controlled=False),
+    "gmv_per_day": Counted("yuan"),
+    "gmv_per_dau": Counted("yuan"),
+    "watch_minutes_per_dau": Counted("seconds"),
+    "impressions_per_dau": Counted("impressions"),
 }
 """Metrics that can be counted while users come. Those a day and an active user, which the sides of the holdout cannot
 tell the number of, as changes alone."""
@@ -106,38 +107,55 @@ def cannot(metric: str, relative: bool) -> str:
 def seen(claim: Claim, before: Mapping[str, int], since: Mapping[str, int], alpha: float) -> Seen:
     """A claim against what was counted, at the level ``alpha``."""
     how = WATCHED[claim.metric]
-    if claim.relative:
-        sides = (("free", "held") if how.controlled else ("",)) * 2
-        tallies = [since, since, before, before] if how.controlled else [since, before]
-        signs = [1, -1, -1, 1] if how.controlled else [1, -1]
-        each = [counted(tally, side, how) for tally, side in zip(tallies, sides, strict=True)]
-        logs = [(sign * np.log(mean), error2) for sign, (mean, error2) in zip(signs, each, strict=True) if mean > 0.0]
-    else:
-        mean, error2 = counted(since, "", how)
-        logs = [(np.log(mean), error2)] if mean > 0.0 else []
-        each = [(mean, error2)]
-    if len(logs) < len(each) or max(error2 for _, error2 in logs) > 1.0 / ENOUGH:
-        actual = Interval(0.0, -np.inf, np.inf)
-    else:
-        error2 = sum(error2 for _, error2 in logs)
-        # As if of so many observations with deviation 1: an event moves a logarithm of a sum by its share of it.
-        found = always_valid(sum(value for value, _ in logs), 1.0, 1.0 / error2, alpha, PLANNED)
-        actual = Interval(*(float(np.exp(value) - claim.relative) for value in found))
+    sides = (("free",), ("held",)) if claim.relative and how.controlled else (("free", "held"),)
+    value = error2 = 0.0
+    for side, sign in zip(sides, (1.0, -1.0), strict=False):
+        counts = [counted(since, side, how)]
+        if claim.relative:
+            counts.append(counted(before, side, how))
+        if any(one.error2() > 1.0 / ENOUGH for one in counts):
+            return Seen(claim, Interval(0.0, -np.inf, np.inf), False)
+        changed = counts[0] if len(counts) == 1 else counts[0].over(counts[1])
+        value += sign * changed.log
+        error2 += changed.error2()
+    # As if of so many observations with deviation 1: an event moves a logarithm of a sum by its share of it.
+    found = always_valid(value, 1.0, 1.0 / error2, alpha, PLANNED)
+    actual = Interval(*(float(np.exp(one) - claim.relative) for one in found))
     return Seen(claim, actual, bool(actual.high < claim.low or actual.low > claim.high))
 
 
-def counted(tally: Mapping[str, int], side: str, how: Counted) -> tuple[float, float]:
-    """A metric of a side ("": of all), and the squared error of its logarithm."""
+class Counts(NamedTuple):
+    """A metric's logarithm, and how far each group of users moves it off what all have in common, ``[GROUPS]``."""
 
-    def of(name: str) -> int:
-        return tally.get(f"{side}_{name}", 0) if side else tally.get(f"free_{name}", 0) + tally.get(f"held_{name}", 0)
+    log: float
+    moved: npt.NDArray[np.float64]
+    least: float  # squared error if each event were a draw of its own: few events may agree by chance
 
-    whole, unit = of(how.sum), of(how.of) if how.of else 1
-    if whole <= 0 or unit <= 0:
-        return 0.0, np.inf
-    # Of slates each as large as the mean: what hangs together is the slate.
-    squares = whole**2 / max(of("slates"), 1) if how.squares == "slates" else of(how.squares)
-    return whole / unit, max(squares, 1) / whole**2
+    def error2(self) -> float:
+        """Squared standard error of the logarithm: groups are independent (delta method, clusters as observations)."""
+        return max(float(GROUPS / (GROUPS - 1) * (self.moved**2).sum()), self.least)
+
+    def over(self, before: Counts) -> Counts:
+        """Against another time, group by group: that some users click more than others falls out."""
+        return Counts(self.log - before.log, self.moved - before.moved, self.least + before.least)
+
+
+NOTHING = Counts(0.0, np.full(GROUPS, np.inf), np.inf)
+
+
+def counted(tally: Mapping[str, int], sides: Sequence[str], how: Counted) -> Counts:
+    """A metric of the users of ``sides``; ``NOTHING`` where nothing was counted yet."""
+
+    def of(name: str) -> npt.NDArray[np.float64]:
+        each = [[tally.get(f"{side}{group}_{name}", 0) for group in range(GROUPS)] for side in sides]
+        return np.sum(each, axis=0, dtype=np.float64)
+
+    sums = of(how.sum)
+    units = of(how.of) if how.of else np.full(GROUPS, 1.0 / GROUPS)
+    whole, unit = float(sums.sum()), float(units.sum())
+    if whole <= 0.0 or unit <= 0.0:
+        return NOTHING
+    return Counts(float(np.log(whole / unit)), sums / whole - units / unit, 1.0 / whole)
 
 
 def tallies(store: Store, goals: Goals, held: Held) -> tuple[Counter[str], Counter[str]]:
@@ -167,7 +185,7 @@ def look(store: Store, goals: Goals) -> Looked | None:
         return None
     claims, unwatched = claims_of(held.goal, held.proposal)
     before, since = tallies(store, goals, held)
-    if not since["held_slates"] or not before["held_slates"]:
+    if not all(any(name.startswith("held") for name in tally) for tally in (since, before)):
         unwatched |= {
             one.metric: "there is no holdout to compare with yet"
             for one in claims

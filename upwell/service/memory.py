@@ -28,6 +28,8 @@ DAY_S = 86_400.0
 HOUR_MS = 3_600_000
 WEIGHED = "weights "
 """Before a version of the weights: counters (kind ``meta``) of what came of slates that were decided under them."""
+GROUPS = 64
+"""Of users, counted apart, so that chance can be told from how groups differ: what one user does hangs together."""
 TRAIL_S = 3 * KEPT_MS / 1_000
 """A stored trail is of use for so long after its last step."""
 ERASED = 10_000
@@ -114,7 +116,7 @@ class Memory:
         side = "held" if self.users.holds_out(line.user_id) else "free"
         self._hour(line.ts)[f"{side}_impressions"] += len(line.places)
         if shown.weights:
-            came = self._under(shown.weights)
+            came, side = self._under(shown.weights), self._side(line.user_id)
             came[f"{side}_slates"] += 1
             came[f"{side}_impressions"] += len(shown.kinds)
             came[f"{side}_heated"] += shown.kinds.count(slate.HEATED)
@@ -152,7 +154,7 @@ class Memory:
             self._step(event.user_id, click._replace(kind=steps.VIEW))
         self._count(event, place, before, bool(shown and shown.kinds[at] == slate.HEATED))
         if shown is not None and shown.weights:
-            self._weigh(shown.weights, event.user_id, outcome, place, before)
+            self._weigh(shown.weights, event.user_id, place, before)
         if self.saves:
             self._touched[decision] = outcome, event.user_id
             if self.settings.history:
@@ -203,19 +205,18 @@ class Memory:
         if gained["clicks"]:
             self._hour(event.ts)["held_clicks" if self.users.holds_out(event.user_id) else "free_clicks"] += 1
 
-    def _weigh(
-        self, version: str, user_id: str, outcome: Outcome, place: records.Place, before: tuple[object, ...]
-    ) -> None:
-        """Count what came of a slate for the weights that it was decided under, with squares to tell chance by."""
-        side, came = "held" if self.users.holds_out(user_id) else "free", self._under(version)
+    def _weigh(self, version: str, user_id: str, place: records.Place, before: tuple[object, ...]) -> None:
+        """Count what came of a slate for the weights that it was decided under."""
+        came, side = self._under(version), self._side(user_id)
         if place.clicked and not before[0]:
-            clicks = sum(one.clicked for one in outcome.places.values())  # of the slate, which hang together
             came[f"{side}_clicks"] += 1
-            came[f"{side}_clicks2"] += 2 * clicks - 1
         for name, now, then in (("yuan", place.value, before[4]), ("seconds", place.dwell_s, before[5])):
             if now != then:
                 came[f"{side}_{name}"] += round(now) - round(then)  # type: ignore[operator]
-                came[f"{side}_{name}2"] += min(round(now) ** 2, DELTA_MAX) - min(round(then) ** 2, DELTA_MAX)  # type: ignore[operator]
+
+    def _side(self, user_id: str) -> str:
+        """Whether a user is of the holdout, and of which group: ``free17``, ``held3``."""
+        return f"{'held' if self.users.holds_out(user_id) else 'free'}{records.key_of(user_id) % GROUPS}"
 
     def _hour(self, ts: int) -> Counter[str]:
         return self.platform.setdefault(f"hour {ts // HOUR_MS}", Counter())

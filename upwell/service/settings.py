@@ -14,6 +14,7 @@ from pydantic import Field, Secret, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from upwell.errors import BadRequest
+from upwell.goals.spend import TOKENS_PER_DAY
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
@@ -83,7 +84,9 @@ class Settings(BaseSettings):
     llm_url: str = Field("", description="a language model that is asked too: http://HOST:PORT/v1, OpenAI's protocol")
     llm_model: str = Field("qwen2-72b-instruct", description="the model's name")
     llm_timeout_s: float = Field(60.0, gt=0.0, le=3_600.0, description="time limit of a question, seconds")
-    llm_tokens_per_day: int = Field(200_000, ge=0, description="tokens that may be spent a day (UTC); 0: no limit")
+    llm_tokens_per_day: int = Field(
+        TOKENS_PER_DAY, ge=0, description="tokens that may be spent a day (UTC); 0: no limit"
+    )
 
     policy: str = Field("marl", description="learned policy: one that is shipped, or a file; empty: the agents' rules")
 

@@ -15,12 +15,11 @@ import msgspec
 
 from upwell.agents import network
 from upwell.errors import BadRequest
-from upwell.service import audit
+from upwell.service import audit, compared
 from upwell.service.audit import LEARNER, Who
 from upwell.service.errors import Refused
 from upwell.service.learned import Learned, Trial
 from upwell.state.batch import Batch
-from upwell.state.errors import Conflict
 from upwell.state.port import Store
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,6 @@ ID = OFFSET = "policies"
 """Of the record (kind ``meta``), and of the offset that counts its changes."""
 KEPT = 100
 """Versions; of more, the oldest that nobody has are forgotten."""
-TRIES = 5
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -237,17 +235,14 @@ class Versions:
 
     def change(self, change: Callable[[Policies], object], now_ms: int) -> Policies:
         """Change who gets which version. Raises StoreDown, what ``change`` raises, and Refused 409."""
-        for _ in range(TRIES):
+
+        def attempt(batch: Batch) -> Policies:
             number, policies = read(self.store, self._base, now_ms)
             change(policies)
-            batch = Batch()
             put(batch, number, policies, {})
-            try:
-                self.store.write(batch)
-                return policies
-            except Conflict:
-                continue  # the learner was faster: its change counts, and this one is made to what it left
-        raise Refused(409, "conflict", "versions keep changing; try again")
+            return policies
+
+        return compared.change(self.store, attempt, "versions")
 
     @property
     def _base(self) -> str:
