@@ -26,7 +26,7 @@ class Mutation(NamedTuple):
     test: str
 
 
-R, W, S = "upwell/regulator/", "upwell/world/", "upwell/service/"
+R, W, S, G = "upwell/regulator/", "upwell/world/", "upwell/service/", "upwell/goals/"
 INVARIANTS = "tests/test_invariants.py::"
 MUTATIONS = (
     Mutation(
@@ -204,6 +204,76 @@ MUTATIONS = (
         "trail: an event before its slate is dropped", S + "apply.py",
         "live.park(event, event.decision_id, entry.ts_ms)", "pass",
         "tests/service/test_trail.py::test_an_event_that_comes_in_before_its_slate_is_kept_until_it_does",
+    ),
+    Mutation(
+        "weights: no smallest share", G + "weights.py",
+        "return smallest + np.maximum(values - smallest - threshold, 0.0)", "return values + 0.0 * threshold",
+        "tests/goals/test_weights.py::test_no_share_is_under_the_smallest",
+    ),
+    Mutation(
+        "weights: any step at once", G + "weights.py",
+        "min(1.0, limits.step / largest)", "min(1.0, 1.0 / largest)",
+        "tests/goals/test_weights.py::test_no_share_moves_by_more_than_a_step_and_a_part_of_it_is_smoothed_away",
+    ),
+    Mutation(
+        "weights: infinity is a number", G + "weights.py",
+        "if not (np.isfinite(number) and number >= 0.0):", "if number < 0.0:",
+        "tests/goals/test_weights.py::test_what_is_no_three_numbers_changes_nothing_and_is_told",
+    ),
+    Mutation(
+        "two keys: one is enough", S + "goals.py",
+        "if moves > large + SLACK:", "if moves > 2.0 + large:",
+        "tests/service/test_goals.py::test_a_large_move_needs_both_keys",
+    ),
+    Mutation(
+        "two keys: the same one twice", S + "goals.py",
+        "if who.key in held.approvals:", "if False:",
+        "tests/service/test_goals.py::test_a_large_move_needs_both_keys",
+    ),
+    Mutation(
+        "two keys: another proposal keeps the first one's", S + "goals.py",
+        "bounded(proposal), self.now.version, []", "bounded(proposal), self.now.version, held.approvals",
+        "tests/service/test_goals.py::test_another_proposal_needs_both_keys_anew",
+    ),
+    Mutation(
+        "two keys: in steps one goes anywhere", S + "goals.py",
+        "for one in (self.now.weights, self.base))", "for one in (self.now.weights,))",
+        "tests/service/test_goals.py::test_one_key_cannot_go_far_in_steps",
+    ),
+    Mutation(
+        "automatic: unproven too", S + "goals.py",
+        "if proposal.meets and not proposal.program and 0.0 < automatic", "if not proposal.program and 0.0 < automatic",
+        "tests/service/test_goals.py::test_what_needs_no_operator",
+    ),
+    Mutation(
+        "prompt: data may close its block", G + "question.py",
+        'for mark in "<>":', 'for mark in "":',
+        "tests/goals/test_injection.py::test_over_a_hundred_injections_stay_within_their_blocks_whatever_carries_them",
+    ),
+    Mutation(
+        "model: spends without end", G + "spend.py",
+        "most is None or spent + tokens <= most", "most is None or spent >= 0",
+        "tests/goals/test_llm.py::test_tokens_are_reserved_before_and_counted_after",
+    ),
+    Mutation(
+        "goal guard: never rolls back", S + "goal_guard.py",
+        "bool(actual.high < claim.low or actual.low > claim.high)", "False",
+        "tests/service/test_goal_guard.py::test_a_fall_beyond_the_bound_is_rolled_back_and_told",
+    ),
+    Mutation(
+        "goal guard: each slate a draw of its own", S + "goal_guard.py",
+        "max(float(GROUPS / (GROUPS - 1) * (self.moved**2).sum()), self.least)", "self.least",
+        "tests/service/test_goal_guard.py::test_a_few_busy_users_are_no_evidence",
+    ),
+    Mutation(
+        "goal guard: few events are certain", S + "goal_guard.py",
+        "(self.moved**2).sum()), self.least)", "(self.moved**2).sum()), 1e-9)",
+        "tests/service/test_goal_guard.py::test_one_event_is_no_certainty",
+    ),
+    Mutation(
+        "goal guard: the holdout does not count", S + "goal_guard.py",
+        "if claim.relative and how.controlled else", "if claim.relative and not how.sum else",
+        "tests/service/test_goal_guard.py::test_what_happens_to_the_holdout_too_is_no_breach",
     ),
 )  # fmt: skip
 

@@ -96,7 +96,9 @@ def outside(text: str) -> str:
 
 
 def inside(text: str) -> list[object]:
-    return [json.loads(block) for block in re.findall(r'<data name="\w+">\n(.*?)\n</data>', text, flags=re.S)]
+    blocks = re.findall(r'<data name="\w+">\n(.*?)\n</data>', text, flags=re.S)
+    assert not {"<", ">"} & set("".join(blocks)), "what looks like a mark may be taken for one"
+    return [json.loads(block) for block in blocks]
 
 
 def stays_inside(injection: str, language: str, carrier: str) -> None:
