@@ -1,8 +1,8 @@
 """A thousand proposals asked of the real engine on a tiny model that knows nothing: what became of each.
 
-Run by hand: ``python tests/goals/thousand.py [PROPOSALS] [TOKENS]``. Prints progress to stderr and one JSON document:
-proposals; ``crashes`` (the engine died, or something raised); ``bounded`` (weights within bounds and a step of now);
-``taken`` and ``fallen_back`` (weights that moved, and those that stayed as they were, with why); seconds.
+Run by hand: ``PYTHONPATH=tests python tests/goals/thousand.py [PROPOSALS] [TOKENS]``. Prints progress to stderr and one
+JSON document: proposals; ``crashes`` (the engine died, or something raised); ``bounded`` (weights within bounds and a
+step of now); ``taken`` and ``fallen_back`` (weights that moved, and those that stayed as they were, with why); seconds.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from upwell.goals.program import parse, printed
 from upwell.goals.question import Question, Tried
 from upwell.goals.reading import CHINESE
 from upwell.goals.weights import Limits, checked
+
+log = logging.getLogger(__name__)
 
 MANY = 4
 """Candidates that a model is asked for in a round."""
@@ -52,6 +55,7 @@ def consult(goal: Goal, now: Candidate, asking: Asking, limits: Limits, prove: P
         reply = asking.asker.ask(question, MANY)
         replies.append(reply)
         if reply.why_none:
+            log.warning("the model %s did not answer: %s", reply.model, reply.why_none[:500])
             refused.append(Refusal(what=f"the model {reply.model}", why=reply.why_none[:2_000]))
         new = list[Candidate]()
         for answer in reply.answers:

@@ -3,7 +3,7 @@
 The model has Qwen2's architecture, two small layers and a vocabulary of bytes. Held to a schema it answers well-formed
 absurdities (3e63194), which is what the checks behind it are for. It knows nothing and is no test of sense.
 
-``python tests/goals/engine.py MODEL.gguf`` serves that file and prints its URL.
+``python tests/engine.py MODEL.gguf`` serves that file and prints its URL.
 """
 
 from __future__ import annotations
