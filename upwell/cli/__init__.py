@@ -13,6 +13,7 @@ from upwell.cli import (
     bench,
     demo,
     doctor,
+    evaluate,
     experiment,
     explain,
     export,
@@ -36,6 +37,7 @@ init.register(app)
 world.register(app)
 demo.register(app)
 experiment.register(app)
+evaluate.register(app)
 train.register(app)
 export.register(app)
 logs.register(app)

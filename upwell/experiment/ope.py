@@ -38,6 +38,9 @@ class Estimate(NamedTuple):
     effective_samples: float
 
 
+REACH = float(ndtri(0.975))
+"""Standard errors to either end of a 95% interval."""
+
 Estimator = Callable[[Samples, float], Floats]
 """Of samples and the most that a weight may be: terms ``[N]`` whose mean is the estimate."""
 
@@ -80,8 +83,8 @@ def switch_dr(samples: Samples, most: float) -> Floats:
 ESTIMATORS: dict[str, Estimator] = {"ips": ips, "snips": snips, "dm": dm, "dr": dr, "switch_dr": switch_dr}
 
 
-def estimate(samples: Samples, estimator: Estimator, most: float = 20.0, confidence: float = 0.95) -> Estimate:
-    """The mean reward of the policy that is asked about, with a two-sided interval.
+def estimate(samples: Samples, estimator: Estimator, most: float = 20.0) -> Estimate:
+    """The mean reward of the policy that is asked about, with a two-sided 95% interval.
 
     Args:
         most: see ``Estimator``.
@@ -90,7 +93,7 @@ def estimate(samples: Samples, estimator: Estimator, most: float = 20.0, confide
         BadRequest: without two clusters there is no interval.
     """
     mean, error = mean_by_cluster(estimator(samples, most), samples.cluster)
-    reach = float(ndtri(0.5 + confidence / 2.0)) * error
+    reach = REACH * error
     return Estimate(mean, mean - reach, mean + reach, effective_samples(np.minimum(samples.weight, most)))
 
 
