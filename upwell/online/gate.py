@@ -58,10 +58,21 @@ def gate(steps: Steps, std: float, current: Network, new: Network, confidence: f
     Args:
         std: of the noise; the same for every dial.
     """
-    steps = fair(steps)
+    ours, theirs = samples(fair(steps), std, new, current)
+    effective = ope.effective_samples(np.minimum(ours.weight, MOST_WEIGHT))
+    number = ours.cluster
+    mean, low = ope.lower_bound(ope.dr(ours, MOST_WEIGHT), ope.dr(theirs, MOST_WEIGHT), number, confidence)
+    return Passed(low >= 0.0, mean, low, len(number), int(number.max()) + 1, effective)
+
+
+def samples(steps: Steps, std: float, *networks: Network) -> list[ope.Samples]:
+    """What users' agents of each network would have done in the place of those logged, for the estimators.
+
+    Raises BadRequest with fewer than twenty users.
+    """
     number = np.unique(steps.user, return_inverse=True)[1]
     if number.max(initial=0) < 19:
-        raise BadRequest(f"the gate needs steps of twenty users at least, and has {number.max(initial=-1) + 1}")
+        raise BadRequest(f"steps of twenty users are needed at least; there are {number.max(initial=-1) + 1} users'")
     half = number % 2
     sides = [(half == side, fitted(steps.at(half != side))) for side in (0, 1)]
 
@@ -71,17 +82,14 @@ def gate(steps: Steps, std: float, current: Network, new: Network, confidence: f
             out[mine] = facts(steps.seen[mine], action[mine], squared[mine]) @ model
         return out
 
-    def samples_of(network: Network) -> ope.Samples:
+    logged = expected(steps.action, steps.action**2)
+    found: list[ope.Samples] = []
+    for network in networks:
         mean = np.asarray(forward(np, network, steps.seen), np.float64)
         off = (steps.action - mean) / std
         weight = np.exp(np.clip(0.5 * (steps.noise**2 - off**2).sum(-1), -20.0, 20.0))
-        return ope.Samples(steps.gain, weight, number, logged, expected(mean, mean**2 + std**2))
-
-    logged = expected(steps.action, steps.action**2)
-    ours, theirs = samples_of(new), samples_of(current)
-    effective = ope.effective_samples(np.minimum(ours.weight, MOST_WEIGHT))
-    mean, low = ope.lower_bound(ope.dr(ours, MOST_WEIGHT), ope.dr(theirs, MOST_WEIGHT), number, confidence)
-    return Passed(low >= 0.0, mean, low, len(number), int(number.max()) + 1, effective)
+        found.append(ope.Samples(steps.gain, weight, number, logged, expected(mean, mean**2 + std**2)))
+    return found
 
 
 def fair(steps: Steps) -> Steps:

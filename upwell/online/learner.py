@@ -312,7 +312,7 @@ class Learner:
 def steps_of(steps: Sequence[Step]) -> gate.Steps:
     """Steps as the gate takes them. Raises BadRequest where there are none."""
     if not steps:
-        raise BadRequest("the gate needs steps, and has none")
+        raise BadRequest("steps of users are needed, and there are none yet")
     seen, action, noise = (
         np.stack([getattr(step, name) for step in steps]).astype(np.float64) for name in ("seen", "action", "noise")
     )
