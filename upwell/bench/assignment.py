@@ -49,11 +49,12 @@ def run(ids: int, seed: int, step: Callable[[], None]) -> dict[str, Any]:
         pairs += np.bincount(one[let_in].astype(np.int64) * ARMS + other[let_in], minlength=len(pairs))
         counts += np.bincount(even.arms_of(np, some), minlength=EVEN)
         step()
+    crossed: Any = stats.chi2_contingency(pairs.reshape(ARMS, ARMS))
     return {
         "assignments_per_second": len(tables) * ids / spent_s,
         "request_path_us": statistics.median(request_us(tables[0], REQUESTS * n) for n in range(ROUNDS)),
         "uniformity_p": float(stats.chisquare(counts).pvalue),
-        "independence_p": float(stats.chi2_contingency(pairs.reshape(ARMS, ARMS)).pvalue),
+        "independence_p": float(crossed.pvalue),
         "ids": ids,
     }
 
