@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from upwell.cli import (
+    bench_assignment,
     bench_crash,
     bench_encoder,
     bench_goals,
@@ -23,6 +24,7 @@ from upwell.cli.common import Json, Overrides, Seed, WorldFile, build_world, emi
 from upwell.errors import BadRequest
 
 app = typer.Typer(help="Measure. Ratios are taken side by side in one run, since machines differ and are shared.")
+bench_assignment.register(app)
 bench_crash.register(app)
 bench_service.register(app)
 bench_encoder.register(app)

@@ -27,10 +27,9 @@ from upwell.online import gate, kept, rollout, update
 from upwell.online.experience import HELD, Experience, Step
 from upwell.online.kept import Progress
 from upwell.online.rollout import Tally, Terms
-from upwell.regulator.assignment import assign, unit_id
+from upwell.regulator.assignment import HOLDOUT_SALT, assign, unit_id
 from upwell.service import learned, own, wire
 from upwell.service.keys import digest_of
-from upwell.service.memory import HOLDOUT_SALT
 from upwell.service.order import Order
 from upwell.service.saver import LEARNER
 from upwell.service.settings import Settings

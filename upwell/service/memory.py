@@ -14,6 +14,7 @@ import numpy as np
 
 from upwell.model import Content, Interaction, User
 from upwell.regulator import slate
+from upwell.regulator.assignment import HOLDOUT_SALT
 from upwell.service import fold, records, steps, wire
 from upwell.service.keys import EARLY, OUTCOME, organic_key, organic_of, request_key
 from upwell.service.records import COLUMN, COUNTS, Early, Outcome, is_click, merge
@@ -23,7 +24,6 @@ from upwell.service.tables import NOBODY, Contents, Users
 from upwell.service.trail import KEPT_MS, Shown, Trails
 from upwell.state.batch import DELTA_MAX, Batch
 
-HOLDOUT_SALT = 7_001
 DAY_S = 86_400.0
 HOUR_MS = 3_600_000
 WEIGHED = "weights "

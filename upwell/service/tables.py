@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from upwell.agents.user import CORRECTIONS
-from upwell.agents.xp import mix32
+from upwell.agents.xp import absorb, absorbed, mix32
 from upwell.model import Content
-from upwell.regulator.assignment import assign, unit_id
+from upwell.regulator.assignment import below, unit_id
 from upwell.service import records
 from upwell.service.records import COUNTS, DIMS, USER, key_of
 
@@ -81,7 +81,7 @@ class Users:
         self.segment: npt.NDArray[np.int32] = np.zeros(1024, np.int32)
         self.own: Floats = np.ones((1024, len(CORRECTIONS)), np.float32)  # factors on the user's dials: see ``own``
         self.dirty: set[int] = set()
-        self._holdout, self._salt = holdout, salt
+        self._limit, self._state = below(holdout), absorbed(salt)
         self.record[NOBODY] = records.new_user(0, 0.0)
 
     def put(self, name: str, record: npt.NDArray[np.void]) -> int:
@@ -104,7 +104,7 @@ class Users:
         return bool(self.held_out[row]) if row is not None else self._drawn(name)
 
     def _drawn(self, name: str) -> bool:
-        return float(assign(np, np.uint32(unit_id(name)), self._salt)) < self._holdout
+        return absorb(self._state, unit_id(name)) < self._limit
 
     def forget(self, name: str) -> None:
         row = self.rows.drop(name)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from upwell.agents import mind, user
 from upwell.agents.xp import hash_uniform, quantise
 from upwell.regulator import guards, ledger, slate
-from upwell.regulator.assignment import assign
+from upwell.regulator.assignment import HOLDOUT_SALT, assign
 from upwell.world import catalogue, measure, ranker
 from upwell.world.arm import Arm, Batch, Lesson, View, view_of, worked_out
 from upwell.world.config import WorldConfig
@@ -19,7 +19,6 @@ from upwell.world.state import Array, Users, WorldState
 
 WHETHER, WHICH = 601, 602
 MIND = mind.MindRules()
-HOLDOUT_SALT = 7_001
 OUTSIDE_DAYS = 7
 """A user is outside a content's audience who engaged none of its tags within these days."""
 
