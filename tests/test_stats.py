@@ -1,9 +1,12 @@
-"""Intervals that may be looked at as often as one likes."""
+"""Intervals that may be looked at as often as one likes, rates, and many tests at once."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from upwell.regulator.evidence import always_valid
+from upwell.experiment.stats import holm, rate
+from upwell.regulator.evidence import always_valid, always_valid_p
 
 
 def test_by_hand():
@@ -34,3 +37,21 @@ def test_looking_after_every_observation_is_wrong_no_more_often_than_said(planne
     assert wrong <= 0.07
     once = (np.abs(mean[:, looked] - 1.0) > 1.96 * np.sqrt(variance[:, looked] / n[looked])).any(1).mean()
     assert once > 0.2
+
+
+@given(st.floats(0.0, 10.0), st.floats(2.0, 1e6), st.floats(1e-6, 0.5))
+def test_p_is_below_alpha_where_the_interval_leaves_zero_out(z, count, alpha):
+    found = always_valid(z, count, count, alpha, planned=500.0)  # of so many standard errors, each 1
+    p = float(always_valid_p(z, count, alpha, 500.0))
+    assert (found.low > 0.0) == (p < alpha) or p == pytest.approx(alpha)
+
+
+def test_holm_by_hand():
+    # In order .01, .03, .04, .2, times 4, 3, 2, 1; never below the one before, never above 1.
+    assert holm(np.array([0.04, 0.01, 0.2, 0.03])) == pytest.approx([0.09, 0.04, 0.2, 0.09])
+    assert holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
+
+
+def test_a_rate_by_hand():
+    found = rate(0, 10)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.0, 0.0, 1.0 - 0.025 ** (1.0 / 10.0)))

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from upwell.cli import (
+    bench_aa,
     bench_assignment,
     bench_crash,
     bench_encoder,
@@ -33,6 +34,7 @@ bench_learning.register(app)
 bench_goals.register(app)
 bench_program.register(app)
 bench_story.register(app)
+bench_aa.register(app)
 
 
 @app.callback()

@@ -1,4 +1,4 @@
-"""Intervals over seeds."""
+"""Small statistics: intervals over seeds and of rates, many tests at once."""
 
 from __future__ import annotations
 
@@ -30,3 +30,21 @@ def gap_closed(arm: np.ndarray, raw: np.ndarray, oracle: np.ndarray, resamples: 
         ratios = gain[picks].mean(1) / room[picks].mean(1)
     low, high = np.nanpercentile(ratios, [2.5, 97.5])
     return Interval(float(gain.mean() / room.mean()), float(low), float(high))
+
+
+def rate(hits: int, of: int) -> Interval:
+    """Share of trials that hit, with a 95% Clopper-Pearson interval."""
+    low, high = stats.binomtest(hits, of).proportion_ci()
+    return Interval(hits / of, float(low), float(high))
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values ``[M]`` of M tests, adjusted: with chance 1 - alpha none of those below alpha is false.
+
+    Holm 1979, "A simple sequentially rejective multiple test procedure". For one look at a planned end.
+    """
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
