@@ -57,7 +57,7 @@ class Ratio(NamedTuple):
 def ratio_effect(control: Moments, treated: Moments, alpha: float = 0.05) -> Effect:
     """The effect with intervals of 1 - ``alpha`` for one look, at an end that was fixed before.
 
-    Delta method (Deng, Knoblich & Lu 2018, arXiv 1803.06336, sections 2 and 3) with Student's t and Welch's degrees of
+    Delta method (Deng, Knoblich & Lu 2018, arXiv 1803.06336) with Student's t and Welch's degrees of
     freedom.
     """
     return compared(ratio(control), ratio(treated), alpha)

@@ -31,7 +31,7 @@ def sequential_srm(counts: Floats, shares: Floats) -> Floats:
     """p-values ``[...]`` of counts so far ``[..., A]`` that hold at every look together; counts of units, each once.
 
     One over the Bayes factor of Dirichlet mixtures around the planned shares against these (Lindon & Malek 2022, arXiv
-    2011.03567, section 2), averaged over ``CONCENTRATIONS``. Raises BadRequest as ``srm``.
+    2011.03567), averaged over ``CONCENTRATIONS``. Raises BadRequest as ``srm``.
     """
     planned = checked(counts, shares)
     null, total = xlogy(counts, planned).sum(-1), counts.sum(-1)

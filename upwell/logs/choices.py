@@ -91,7 +91,7 @@ def per_place(choices: Choices, values: Floats) -> Floats:
     """Sums of values ``[N]`` by place and content, ``[P, A]``."""
     places, contents = choices.shape
     flat = np.bincount(choices.place * contents + choices.content, values, places * contents)
-    return flat.reshape(choices.shape)
+    return flat.astype(np.float64).reshape(choices.shape)
 
 
 def model(choices: Choices) -> Floats:
@@ -120,7 +120,10 @@ def samples(choices: Choices, expects: Floats, policy: Policy) -> ope.Samples:
 def of_users(choices: Choices, which: npt.NDArray[np.bool_]) -> Choices:
     """Those of the choices; all where none are left."""
     kept = which if which.any() else np.ones_like(which)
-    return Choices(*(column[kept] for column in choices[:-1]), shape=choices.shape)
+    return Choices(
+        choices.place[kept], choices.content[kept], choices.reward[kept], choices.propensity[kept],
+        choices.user[kept], choices.shape,
+    )  # fmt: skip
 
 
 def estimate(choices: Choices, policy: Policy, estimator: ope.Estimator, most: float) -> ope.Estimate:

@@ -148,7 +148,7 @@ def counted(tally: Mapping[str, int], sides: Sequence[str], how: Counted) -> Cou
 
     def of(name: str) -> npt.NDArray[np.float64]:
         each = [[tally.get(f"{side}{group}_{name}", 0) for group in range(GROUPS)] for side in sides]
-        return np.sum(each, axis=0, dtype=np.float64)
+        return np.asarray(each, np.float64).sum(axis=0)
 
     sums = of(how.sum)
     units = of(how.of) if how.of else np.full(GROUPS, 1.0 / GROUPS)
