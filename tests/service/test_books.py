@@ -154,7 +154,7 @@ TestDays.settings = hypothesis_settings(max_examples=60, stateful_step_count=40)
 
 @pytest.mark.slow
 class TestManyDays(Days.TestCase):
-    settings = hypothesis_settings(max_examples=600, stateful_step_count=60)
+    settings = hypothesis_settings(max_examples=300, stateful_step_count=60)
 
 
 def test_books_grow_and_keep_what_they_held():
