@@ -8,11 +8,11 @@ from scipy import stats
 
 from upwell.bench.aa import Users, followed
 from upwell.errors import BadRequest
-from upwell.experiment.cuped import cuped
-from upwell.experiment.effects import ratio_effect, sequential_effect
-from upwell.experiment.moments import Moments, Table, moments
 from upwell.experiment.ope import mean_by_cluster
-from upwell.experiment.segments import segments
+from upwell.statistics.cuped import cuped
+from upwell.statistics.effects import ratio_effect, sequential_effect
+from upwell.statistics.moments import Moments, Table, moments
+from upwell.statistics.segments import segments
 
 ARM = np.array([0, 0, 0, 1, 1])
 CLICKS, SHOWN = np.array([1.0, 2.0, 3.0, 2.0, 3.0]), np.array([2.0, 2.0, 4.0, 2.0, 4.0])

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upwell.errors import BadRequest
-from upwell.experiment.effects import ratio_effect, sequential_effect
-from upwell.experiment.moments import Moments, Table, moments
-from upwell.experiment.planning import Design, days_needed, minimum_detectable_effect, power, standard_error
+from upwell.statistics.effects import ratio_effect, sequential_effect
+from upwell.statistics.moments import Moments, Table, moments
+from upwell.statistics.planning import Design, days_needed, minimum_detectable_effect, power, standard_error
 
 USERS = Design(mean=0.1, variance=0.09, daily_users=1_000.0)
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from upwell.errors import BadRequest
-from upwell.experiment.srm import ALARM, sequential_srm, srm
+from upwell.statistics.srm import ALARM, sequential_srm, srm
 
 EVEN = np.array([0.5, 0.5])
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upwell.experiment.stats import holm, rate
-from upwell.regulator.evidence import always_valid, always_valid_p
+from upwell.experiment.stats import rate
+from upwell.statistics.evidence import always_valid, always_valid_p
+from upwell.statistics.segments import holm
 
 
 def test_by_hand():

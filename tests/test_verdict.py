@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from upwell.experiment.moments import Table, moments
-from upwell.experiment.verdict import Metric, verdict
+from upwell.statistics.moments import Table, moments
+from upwell.statistics.verdict import Metric, verdict
 
 RNG = np.random.default_rng(0)
 

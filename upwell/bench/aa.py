@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from upwell.experiment.cuped import cuped
-from upwell.experiment.effects import ratio_effect, sequential_effect
-from upwell.experiment.moments import Moments, Table, moments
-from upwell.experiment.srm import ALARM, sequential_srm
 from upwell.experiment.stats import interval, rate
+from upwell.statistics.cuped import cuped
+from upwell.statistics.effects import ratio_effect, sequential_effect
+from upwell.statistics.moments import Moments, Table, moments
+from upwell.statistics.srm import ALARM, sequential_srm
 
 USERS, DAYS, LOOKS_A_DAY = 2_000, 14, 6
 EFFECT = -0.05

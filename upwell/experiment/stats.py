@@ -1,11 +1,11 @@
-"""Small statistics: intervals over seeds and of rates, many tests at once."""
+"""Intervals over seeds, and of rates."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import stats
 
-from upwell.regulator.evidence import Interval
+from upwell.statistics.evidence import Interval
 
 
 def interval(values: np.ndarray) -> Interval:
@@ -36,15 +36,3 @@ def rate(hits: int, of: int) -> Interval:
     """Share of trials that hit, with a 95% Clopper-Pearson interval."""
     low, high = stats.binomtest(hits, of).proportion_ci()
     return Interval(hits / of, float(low), float(high))
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """p-values ``[M]`` of M tests, adjusted: with chance 1 - alpha none of those below alpha is false.
-
-    Holm 1979, "A simple sequentially rejective multiple test procedure". For one look at a planned end.
-    """
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted

@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from upwell.regulator.evidence import Interval, always_valid
 from upwell.service.keys import digest_of
+from upwell.statistics.evidence import Interval, always_valid
 
 SHARES = (0.05, 0.25, 1.0)
 """Of users who get a version on trial, stage by stage; with all of them it is the live one."""

@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from upwell.goals.goal import Goal, Proposal
-from upwell.regulator.evidence import Interval, always_valid
 from upwell.service.audit import GUARD
 from upwell.service.course import Course
 from upwell.service.errors import Refused
 from upwell.service.goals import Goals, Held
 from upwell.service.memory import GROUPS, WEIGHED
 from upwell.state.port import Store
+from upwell.statistics.evidence import Interval, always_valid
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from upwell.errors import BadRequest
-from upwell.experiment.moments import Floats, Moments, covarying, error2, rounding, slopes
+from upwell.statistics.moments import Floats, Moments, covarying, error2, rounding, slopes
 
 
 class Adjusted(NamedTuple):

@@ -3,7 +3,7 @@
 One formula serves means, ratios and clustered errors: the delta method on sums of clusters. Functions take leading
 axes ``[...]``, such as many experiments or many looks at one.
 
-Who must guard against what: several metrics or segments at a fixed end by ``stats.holm`` over their ``p``; several
+Who must guard against what: several metrics or segments at a fixed end by ``segments.holm`` over their ``p``; several
 metrics that are watched by an ``alpha`` that is parted among them (Bonferroni, as ``verdict`` does), since an interval
 that is to hold at every look cannot wait for the others.
 """
@@ -18,8 +18,8 @@ from scipy import stats
 from scipy.special import ndtri
 
 from upwell.errors import BadRequest
-from upwell.experiment.moments import Floats, Moments, error2, slopes
-from upwell.regulator.evidence import always_valid_p, reach
+from upwell.statistics.evidence import always_valid_p, reach
+from upwell.statistics.moments import Floats, Moments, error2, slopes
 
 Flags = npt.NDArray[np.bool_]
 

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from upwell.errors import BadRequest
-from upwell.experiment.effects import POWER
-from upwell.regulator.evidence import reach
+from upwell.statistics.effects import POWER
+from upwell.statistics.evidence import reach
 
 LONGEST = 3_650
 """Days beyond which nobody waits."""

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from upwell.errors import BadRequest
-from upwell.experiment.effects import Effect, Intervals, Ratio, compared, ratio_effect
-from upwell.experiment.moments import Moments, Table, added, error2, moments
-from upwell.experiment.stats import holm
+from upwell.statistics.effects import Effect, Intervals, Ratio, compared, ratio_effect
+from upwell.statistics.moments import Moments, Table, added, error2, moments
 
 
 class Segment(NamedTuple):
@@ -62,3 +61,15 @@ def over_rest(arm: Moments) -> Ratio:
     with np.errstate(divide="ignore", invalid="ignore"):
         value = np.prod(arm.means**signs, axis=-1)
         return Ratio(value, error2(arm, value * signs / arm.means), arm.n)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values ``[M]`` of M tests, adjusted: with chance 1 - alpha none of those below alpha is false.
+
+    Holm 1979, "A simple sequentially rejective multiple test procedure". For one look at a planned end.
+    """
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted

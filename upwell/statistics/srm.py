@@ -7,7 +7,7 @@ from scipy import stats
 from scipy.special import gammaln, logsumexp, xlogy
 
 from upwell.errors import BadRequest
-from upwell.experiment.moments import Floats
+from upwell.statistics.moments import Floats
 
 ALARM = 0.001
 """p-values below it are an alarm: assignment must be all but certainly broken before an experiment is thrown away

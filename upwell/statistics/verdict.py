@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from upwell.experiment.effects import sequential_effect
-from upwell.experiment.moments import Moments
-from upwell.experiment.srm import ALARM
-from upwell.regulator.evidence import Interval
+from upwell.statistics.effects import sequential_effect
+from upwell.statistics.evidence import Interval
+from upwell.statistics.moments import Moments
+from upwell.statistics.srm import ALARM
 
 Decision = Literal["ship", "keep going", "stop"]
 ZH: dict[Decision, str] = {"ship": "上线", "keep going": "继续", "stop": "停止"}
