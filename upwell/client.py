@@ -123,6 +123,12 @@ def put_weights_call(id: str, weights: Weights, program: str) -> Wire:
     return goals_call("PUT", f"/{quote(id, safe='')}/proposal", body)
 
 
+def experiments_call(method: str = "GET", name: str | None = None, body: Any = None, why: str = "") -> Wire:
+    path = "/v1/experiments" + ("" if name is None else f"/{quote(name, safe='')}")
+    query = f"?why={quote(why, safe='')}" if why else ""
+    return Wire(method, path + query, None if body is None else msgspec.json.encode(body))
+
+
 def audit_call(since: int, limit: int) -> Wire:
     return Wire("GET", f"/v1/audit?since={since}&limit={limit}")
 
@@ -248,6 +254,26 @@ class Client:
         """Lift a goal: the weights before it hold again."""
         return self._call(goal_call("DELETE", id, "", why), dict[str, Any])
 
+    def experiments(self) -> dict[str, Any]:
+        """Experiments, the latest first."""
+        return self._call(experiments_call(), dict[str, Any])
+
+    def experiment(self, name: str) -> dict[str, Any]:
+        """An experiment: its arms' figures, effects, checks and what to do."""
+        return self._call(experiments_call(name=name), dict[str, Any])
+
+    def begin(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """Begin an experiment: ``experiment`` with ``name`` and ``arms``; ``metric``, ``guardrails`` …"""
+        return self._call(experiments_call("POST", body=plan), dict[str, Any])
+
+    def ramp(self, name: str, shares: dict[str, float], why: str = "") -> dict[str, Any]:
+        """Widen or narrow arms of an experiment."""
+        return self._call(experiments_call("PATCH", name, {"shares": shares}, why), dict[str, Any])
+
+    def stop(self, name: str, why: str = "") -> dict[str, Any]:
+        """End an experiment."""
+        return self._call(experiments_call("DELETE", name, why=why), dict[str, Any])
+
     def audit(self, since: int = 0, limit: int = 100) -> dict[str, Any]:
         """Who changed what, when and why: the latest entries since a time (Unix ms), oldest first."""
         return self._call(audit_call(since, limit), dict[str, Any])
@@ -349,6 +375,26 @@ class AsyncClient:
     async def lift(self, id: str, why: str = "") -> dict[str, Any]:
         """See ``Client.lift``."""
         return await self._call(goal_call("DELETE", id, "", why), dict[str, Any])
+
+    async def experiments(self) -> dict[str, Any]:
+        """See ``Client.experiments``."""
+        return await self._call(experiments_call(), dict[str, Any])
+
+    async def experiment(self, name: str) -> dict[str, Any]:
+        """See ``Client.experiment``."""
+        return await self._call(experiments_call(name=name), dict[str, Any])
+
+    async def begin(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """See ``Client.begin``."""
+        return await self._call(experiments_call("POST", body=plan), dict[str, Any])
+
+    async def ramp(self, name: str, shares: dict[str, float], why: str = "") -> dict[str, Any]:
+        """See ``Client.ramp``."""
+        return await self._call(experiments_call("PATCH", name, {"shares": shares}, why), dict[str, Any])
+
+    async def stop(self, name: str, why: str = "") -> dict[str, Any]:
+        """See ``Client.stop``."""
+        return await self._call(experiments_call("DELETE", name, why=why), dict[str, Any])
 
     async def audit(self, since: int = 0, limit: int = 100) -> dict[str, Any]:
         """See ``Client.audit``."""

@@ -33,6 +33,8 @@ COLD = {
     ("POST", "/v1/policies/rollback"): 20, ("GET", "/v1/goals"): 10, ("PUT", "/v1/goals"): 200,
     ("PUT", "/v1/goals/{id}/proposal"): 100, ("POST", "/v1/goals/{id}/approve"): 50, ("GET", "/v1/audit"): 50,
     ("POST", "/v1/goals/{id}/refuse"): 50, ("DELETE", "/v1/goals/{id}"): 50,
+    ("GET", "/v1/experiments"): 10, ("POST", "/v1/experiments"): 200, ("GET", "/v1/experiments/{id}"): 50,
+    ("PATCH", "/v1/experiments/{id}"): 100, ("DELETE", "/v1/experiments/{id}"): 50,
     ("GET", "/healthz"): 10, ("GET", "/readyz"): 10, ("GET", "/metrics"): 10,
 }  # fmt: skip
 NOW_MS = 1_790_000_000_000

@@ -119,6 +119,11 @@ def path_of(name: str) -> Path:
     return path if path.exists() else Path(name)
 
 
+def shipped_names() -> list[str]:
+    """Names of the policies that come with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.npz"))
+
+
 def version_of(path: Path) -> str:
     """What decisions by a policy's file are signed with: its name and a digest of it."""
     return signed(path.stem, path.read_bytes())

@@ -15,6 +15,7 @@ from upwell.cli import (
     doctor,
     evaluate,
     experiment,
+    experiments,
     explain,
     export,
     goals,
@@ -47,6 +48,7 @@ explain.register(app)
 policies.register(app)
 audit.register(app)
 app.add_typer(goals.app, name="goals")
+app.add_typer(experiments.app, name="experiments")
 app.add_typer(bench.app, name="bench")
 
 CTRL_C = 130

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from upwell import __version__
 from upwell.model import Request
-from upwell.service import cold, goal_routes, openapi
+from upwell.service import cold, experiment_routes, goal_routes, openapi
 from upwell.service.auth import Gate, Rates
 from upwell.service.errors import Refused, body_of, decode_refusal
 from upwell.service.metrics import Metrics
@@ -53,6 +53,7 @@ def create(settings: Settings, start: Callable[[], Awaitable[Node]]) -> FastAPI:
     app.add_route("/v1/interactions", interactions, methods=["POST"], include_in_schema=False)
     cold.add_routes(app)
     goal_routes.add_routes(app)
+    experiment_routes.add_routes(app)
     app.openapi = lambda: openapi.document(app)
     app.add_middleware(Door, settings=settings, metrics=app.state.metrics, state=app.state)
     return app

@@ -16,7 +16,7 @@ from upwell.service import views
 from upwell.service.audit import NAME_LETTERS, Who
 from upwell.service.auth import CLIENT, OPERATOR, OPERATORS
 from upwell.service.errors import Refused, body_of, decode_refusal
-from upwell.service.live import MODES
+from upwell.service.experiments import MODES
 from upwell.service.node import Node
 
 JSON = "application/json"

@@ -14,6 +14,8 @@ from msgspec.structs import astuple
 
 from upwell.regulator import slate
 from upwell.service import fold, goals, learned, recommend, records, wire
+from upwell.service.arms import AS_IS, Arms, Play
+from upwell.service.experiments import MODES
 from upwell.service.goals import InForce
 from upwell.service.keys import decision_keys
 from upwell.service.learned import Learned, Playing, Trial
@@ -25,8 +27,7 @@ from upwell.service.tables import NOBODY
 
 log = logging.getLogger(__name__)
 
-MODES = ("ranker", "rules", "policy")
-"""Who may decide."""
+NO_GRANTS = Grants(np.zeros((1, 1), np.int32))
 
 
 class Live(Memory):
@@ -34,7 +35,7 @@ class Live(Memory):
 
     def __init__(self, settings: Settings, server: str, saves: bool = True, trails: bool = False) -> None:
         super().__init__(settings, server, saves, trails)
-        self.grants = Grants(np.zeros((1, 1), np.int32))
+        self.grants = NO_GRANTS
         self.learned = learned.backed(settings)
         self.mode = "rules" if self.learned is None else "policy"
         self.trial: Trial | None = None  # another version of it, for some users
@@ -43,6 +44,7 @@ class Live(Memory):
         self.throttle = 1.0
         self.platform_ctr = settings.click_rate
         self.in_force = goals.first(goals.weights_of(settings.weights)).now
+        self.arms: Arms | None = None  # of experiments, while any run
         self.centres: np.ndarray | None = None  # of segments: f32 [S, DIMS], unit length
         self.shown_of: Counter[str] = Counter()  # heated impressions of each content since this server began
         self.shown = 0  # impressions since then
@@ -87,18 +89,34 @@ class Live(Memory):
 
         ``why``: a reason to answer in the ranker's order, the last step of the ladder.
         """
-        size = asked[0].request.size
         asked = [self._current(one, now_ms) for one in asked]
-        if why is None and self.mode != "ranker":
+        if self.arms is None:
+            return self._decided(asked, ids, now_ms, why, AS_IS, ((),) * len(asked))
+        users = [one.request.user_id for one in asked]
+        visited_ms = self.users.record["visited_ms"][[one.user for one in asked]].tolist()
+        lines: dict[int, wire.Logged] = {}
+        for play, at, exposures in self.arms.parts(users, visited_ms, now_ms):
+            part = self._decided([asked[i] for i in at], [ids[i] for i in at], now_ms, why, play, exposures)
+            lines |= zip(at, part, strict=True)
+        return [lines[i] for i in range(len(asked))]
+
+    def _decided(
+        self, asked: Sequence[Asked], ids: Sequence[str], now_ms: int, why: str | None, play: Play,
+        exposures: Sequence[tuple[wire.Exposure, ...]],
+    ) -> list[wire.Logged]:  # fmt: skip
+        """Requests that are decided alike. Whatever becomes of them, they are logged as exposed."""
+        size = asked[0].request.size
+        if why is None and (play.mode or self.mode) != "ranker":
+            before = len(self.outbox)
             try:
-                return self._regulated(asked, ids, size, now_ms)
+                return self._regulated(asked, ids, size, now_ms, play, exposures)
             except Exception:
                 # Whatever the regulator cannot do, the ranker's order can be shown.
                 log.exception("the regulator failed on a batch of %d; the ranker's order is shown", len(asked))
                 self.failures["regulator"] += 1
-                self.outbox.clear()
+                del self.outbox[before:]
                 why = "regulator_failed"
-        return self._in_order(asked, ids, size, now_ms, why)
+        return self._in_order(asked, ids, size, now_ms, why, exposures)
 
     def _current(self, one: Asked, now_ms: int) -> Asked:
         """The request with the rows of now: a user or content may have been forgotten while it waited."""
@@ -111,7 +129,10 @@ class Live(Memory):
             return one if row == one.user else one._replace(user=row)
         return recommend.prepare(self.contents, one.request, one.number, row)
 
-    def _regulated(self, asked: Sequence[Asked], ids: Sequence[str], size: int, now_ms: int) -> list[wire.Logged]:
+    def _regulated(
+        self, asked: Sequence[Asked], ids: Sequence[str], size: int, now_ms: int, play: Play,
+        exposures: Sequence[tuple[wire.Exposure, ...]],
+    ) -> list[wire.Logged]:  # fmt: skip
         settings = self.settings
         hour = now_ms // HOUR_MS
         if hour != self.window_hour:
@@ -119,12 +140,15 @@ class Live(Memory):
         window = Window(self.window_shown, self.window_heated, self.throttle)
         if self.playing is None:
             self.look(settings.scale, now_ms)
-        playing, why = self.playing if self.mode == "policy" else None, None
+        playing, why = self.playing if (play.mode or self.mode) == "policy" else None, None
+        if playing is not None and play.learned is not None:
+            playing = playing._replace(learned=play.learned, trial=None)
+        grants = self.grants if play.heating else NO_GRANTS
 
         def decided_by(playing: Playing | None) -> recommend.Decided:
             return recommend.decide(
-                settings, self.users, self.contents, self.grants, window, self.platform_ctr, asked, size, now_ms,
-                playing,
+                settings, self.users, self.contents, grants, window, self.platform_ctr, asked, size, now_ms,
+                playing, play.exploration,
             )  # fmt: skip
 
         try:
@@ -137,9 +161,14 @@ class Live(Memory):
             decided, playing, why = decided_by(None), None, "policy_failed"
         names, arm = self.contents.rows.names, "rules" if playing is None else "marl"
         lines = [
-            self._line(one, id, places, arm, now_ms, why)
-            for one, id, places in zip(asked, ids, wire.places_of(asked, decided, names), strict=True)
+            self._line(one, id, places, arm, now_ms, why, exposed)
+            for one, id, places, exposed in zip(
+                asked, ids, wire.places_of(asked, decided, names), exposures, strict=True
+            )
         ]
+        if playing is not None and play.learned is not None:
+            for line in lines:
+                line.policy_version = play.learned.version
         if playing is not None and playing.trial is not None and decided.on_trial is not None:
             for line, tried in zip(lines, decided.on_trial.tolist(), strict=True):
                 line.policy_version = playing.trial.learned.version if tried else line.policy_version
@@ -181,9 +210,13 @@ class Live(Memory):
         return body
 
     def _in_order(
-        self, asked: Sequence[Asked], ids: Sequence[str], size: int, now_ms: int, why: str | None
-    ) -> list[wire.Logged]:
-        lines = [self._line(one, id, ranked(one, size), "raw", now_ms, why) for one, id in zip(asked, ids, strict=True)]
+        self, asked: Sequence[Asked], ids: Sequence[str], size: int, now_ms: int, why: str | None,
+        exposures: Sequence[tuple[wire.Exposure, ...]],
+    ) -> list[wire.Logged]:  # fmt: skip
+        lines = [
+            self._line(one, id, ranked(one, size), "raw", now_ms, why, exposed)
+            for one, id, exposed in zip(asked, ids, exposures, strict=True)
+        ]
         for line in lines:
             self.show(line, self._to_log(line))
         return lines
@@ -195,14 +228,16 @@ class Live(Memory):
         return line
 
     def _line(
-        self, one: Asked, id: str, places: list[wire.Place], arm: str, now_ms: int, why: str | None
-    ) -> wire.Logged:
+        self, one: Asked, id: str, places: list[wire.Place], arm: str, now_ms: int, why: str | None,
+        exposed: tuple[wire.Exposure, ...] = (),
+    ) -> wire.Logged:  # fmt: skip
         version = {"rules": "rules-1", "raw": "ranker"}.get(arm) or (self.learned.version if self.learned else "")
         if why is None and self.mode == "policy" and self.learned is None:
             why = "no_policy"
         return wire.Logged(
             wire.SCHEMA, id, one.request.user_id, now_ms, self.server, places, arm, version, self.in_force.version,
             self.in_force.weights, self.platform_ctr, why, one.request.request_id,
+            experiments=exposed if not one.request.shadow else (),
         )  # fmt: skip
 
     def _count_window(self, impressions: int, heated_rows: np.ndarray) -> None:

@@ -44,12 +44,21 @@ class Slate(NamedTuple):
     kinds: tuple[int, ...]
     ts: int
     weights: str = ""  # version of those it was decided under; "": it was decided, and something else shown
+    exposed: tuple[str, ...] = ()  # counters of experiments' arms that it counts for
 
 
 def slate_of(line: wire.Logged) -> Slate:
     """What is remembered of a decision."""
     ids, kinds = tuple(p.id for p in line.places), tuple(p.kind for p in line.places)
-    return Slate(line.user_id, ids, kinds, line.ts, line.weights_version if not line.instead else "")
+    if line.instead:
+        return Slate(line.user_id, ids, kinds, line.ts)
+    exposed = tuple(exposed_of(one.experiment, one.stage, one.arm) for one in line.experiments)
+    return Slate(line.user_id, ids, kinds, line.ts, line.weights_version, exposed)
+
+
+def exposed_of(experiment: str, stage: int, arm: str) -> str:
+    """Counters (kind ``meta``) of what came of slates that an experiment's arm decided, by group of users."""
+    return f"arm {experiment} {stage} {arm}"
 
 
 class Memory:
@@ -116,10 +125,14 @@ class Memory:
         side = "held" if self.users.holds_out(line.user_id) else "free"
         self._hour(line.ts)[f"{side}_impressions"] += len(line.places)
         if shown.weights:
-            came, side = self._under(shown.weights), self._side(line.user_id)
-            came[f"{side}_slates"] += 1
-            came[f"{side}_impressions"] += len(shown.kinds)
-            came[f"{side}_heated"] += shown.kinds.count(slate.HEATED)
+            side, heated = self._side(line.user_id), shown.kinds.count(slate.HEATED)
+            for came in self._counters(shown):
+                came[f"{side}_slates"] += 1
+                came[f"{side}_impressions"] += len(shown.kinds)
+                came[f"{side}_heated"] += heated
+            for one, id in zip(line.experiments, shown.exposed, strict=True):
+                if one.first:
+                    self.platform[id][f"{side}_users"] += 1
 
     def take(self, event: Interaction, at_ms: int = 0) -> bool:
         """Fold one interaction of the log, its slate and outcome at hand; False: it was known already.
@@ -154,7 +167,7 @@ class Memory:
             self._step(event.user_id, click._replace(kind=steps.VIEW))
         self._count(event, place, before, bool(shown and shown.kinds[at] == slate.HEATED))
         if shown is not None and shown.weights:
-            self._weigh(shown.weights, event.user_id, place, before)
+            self._weigh(shown, event.user_id, place, before)
         if self.saves:
             self._touched[decision] = outcome, event.user_id
             if self.settings.history:
@@ -205,14 +218,23 @@ class Memory:
         if gained["clicks"]:
             self._hour(event.ts)["held_clicks" if self.users.holds_out(event.user_id) else "free_clicks"] += 1
 
-    def _weigh(self, version: str, user_id: str, place: records.Place, before: tuple[object, ...]) -> None:
-        """Count what came of a slate for the weights that it was decided under."""
-        came, side = self._under(version), self._side(user_id)
-        if place.clicked and not before[0]:
-            came[f"{side}_clicks"] += 1
-        for name, now, then in (("yuan", place.value, before[4]), ("seconds", place.dwell_s, before[5])):
-            if now != then:
-                came[f"{side}_{name}"] += round(now) - round(then)  # type: ignore[operator]
+    def _weigh(self, shown: Slate, user_id: str, place: records.Place, before: tuple[object, ...]) -> None:
+        """Count what came of a slate for the weights that it was decided under, and for experiments' arms."""
+        side = self._side(user_id)
+        gained = {
+            "clicks": place.clicked and not before[0], "valid": place.valid and not before[1],
+            "shares": place.shared and not before[2],
+            "yuan": round(place.value) - round(before[4]), "seconds": round(place.dwell_s) - round(before[5]),  # type: ignore[call-overload]
+        }  # fmt: skip
+        for came in self._counters(shown):
+            for name, amount in gained.items():
+                if amount:
+                    came[f"{side}_{name}"] += int(amount)
+
+    def _counters(self, shown: Slate) -> list[Counter[str]]:
+        """Those that a slate counts for."""
+        ids = (f"{WEIGHED}{shown.weights}", *shown.exposed)
+        return [self.platform.setdefault(id, Counter()) for id in ids]
 
     def _side(self, user_id: str) -> str:
         """Whether a user is of the holdout, and of which group: ``free17``, ``held3``."""
@@ -220,9 +242,6 @@ class Memory:
 
     def _hour(self, ts: int) -> Counter[str]:
         return self.platform.setdefault(f"hour {ts // HOUR_MS}", Counter())
-
-    def _under(self, version: str) -> Counter[str]:
-        return self.platform.setdefault(f"{WEIGHED}{version}", Counter())
 
     # ---- what the store does not have yet
 

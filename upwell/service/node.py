@@ -20,13 +20,15 @@ import msgspec
 
 from upwell.events.port import Log
 from upwell.model import Answer, Rejected, Request, Taken, User
-from upwell.service import apply, audit, goal_guard, ingest, own, records, wire
+from upwell.service import apply, audit, experiment_guard, experiments, goal_guard, ingest, own, records, wire
+from upwell.service.arms import Arms
 from upwell.service.audit import Who
 from upwell.service.batcher import Batcher
 from upwell.service.clock import Clock, Simulated
 from upwell.service.course import Course
 from upwell.service.erasure import ERASING, Erasure
 from upwell.service.errors import Refused, decode_refusal, store_down
+from upwell.service.experiments import Experiments
 from upwell.service.follower import Follower
 from upwell.service.goals import Goals
 from upwell.service.keys import BESIDE, request_key
@@ -66,6 +68,7 @@ class Node:
         # The lease is the slot's, so that a restarted server has it back at once.
         self.regulator = Regulator(settings, self.live, store, events.slot)
         self.versions, self.course = Versions(store, self.live.learned), Course(store, settings.weights)
+        self.arms = Arms(store, self.live.learned, settings.holdout)
         self.factors = own.Heard(store)
         self.saver = Saver(store, events, self.live, settings.learn)
         self.batcher = Batcher(settings, self.live, events, self.saver.logged)
@@ -303,6 +306,7 @@ class Node:
             return
         regulator.take(ticked, self.clock())
         await asyncio.to_thread(goal_guard.watch, self.store, self.course, self.clock())
+        await asyncio.to_thread(experiment_guard.watch, self.store, self.clock())
 
     # ---- contents, users, decisions, switch
 
@@ -333,6 +337,8 @@ class Node:
             await asyncio.to_thread(self.course.look, offsets, self.clock())
         finally:
             self._steer()
+        if await asyncio.to_thread(self.arms.look, offsets):
+            self.live.arms = self.arms if self.arms.any else None
         chosen = await asyncio.to_thread(self.versions.look, offsets)
         if chosen is not None:
             self.live.play(*chosen)
@@ -357,6 +363,10 @@ class Node:
     async def change_goals(self, change: Callable[[Goals], object]) -> None:
         """Change what is wanted, from the next request on. Raises Refused."""
         await self._change(lambda: self.course.change(change, self.clock()))
+
+    async def change_experiments(self, change: Callable[[Experiments], object]) -> None:
+        """Change which experiments run, from the next request on. Raises Refused."""
+        await self._change(lambda: experiments.change(self.store, change))
 
     async def _change(self, change: Callable[[], object]) -> None:
         try:

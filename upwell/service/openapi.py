@@ -9,11 +9,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from upwell.model import Answer, Content, Interaction, Request, Taken, User
-from upwell.service import cold, errors, goal_routes, ingest
+from upwell.service import cold, errors, experiment_routes, goal_routes, ingest
+from upwell.service.experiments import Plan
 
 TYPES = (
     Request, Answer, ingest.Many, Taken, Content, User, Interaction, cold.Switch, goal_routes.Wanted,
-    goal_routes.Weighing, errors.Body,
+    goal_routes.Weighing, Plan, experiment_routes.Ramp, errors.Body,
 )  # fmt: skip
 BODIES: dict[tuple[str, str], type] = {
     ("/v1/recommend", "post"): Request,
@@ -24,6 +25,8 @@ BODIES: dict[tuple[str, str], type] = {
     ("/v1/switch", "put"): cold.Switch,
     ("/v1/goals", "put"): goal_routes.Wanted,
     ("/v1/goals/{id}/proposal", "put"): goal_routes.Weighing,
+    ("/v1/experiments", "post"): Plan,
+    ("/v1/experiments/{id}", "patch"): experiment_routes.Ramp,
 }
 FROM_PATH = (("/v1/contents/{id}", "put"), ("/v1/users/{id}", "put"))
 HOT: dict[str, dict[str, Any]] = {

@@ -135,12 +135,14 @@ def decide(
     size: int,
     now_ms: int,
     playing: Playing | None = None,
+    exploration: float = 1.0,
 ) -> Decided:
     """Slates of ``size`` for a batch.
 
     Args:
         grants: None: the ranker's own order, nothing heated and nothing explored.
         playing: the learned policy; None: the rules.
+        exploration: factor on users' chance to explore, for an experiment's arm.
     """
     count, width = len(asked), max(*(len(one.ids) for one in asked), size)
     rows = np.full((count, width), NO_CONTENT, np.int32)
@@ -191,7 +193,7 @@ def decide(
     heated_by: Parts = {}
     tried_by: Parts = {}
     if grants is not None:
-        exploration, tried_by = explored(batch, allowed, dials)
+        tries, tried_by = explored(batch, allowed * np.float32(exploration), dials)
         # Segments may be newer than the grants matched to them, and more.
         segment = np.minimum(users.segment[place], len(grants.rows) - 1)
         heat = None if grants.dials is None else grants.dials[segment]
@@ -206,7 +208,7 @@ def decide(
             used += slots[-1]
         # Who holds no grant takes no part of what the cap leaves, and was not kept from heating by it either.
         given = np.where(held_out | any_held, np.asarray(slots, np.int32), places)[:, None]
-        question = question._replace(grants=held, slots=given, exploration=exploration)
+        question = question._replace(grants=held, slots=given, exploration=tries)
     picked = slate.build(np, size=size, **question._asdict())
     heated_before = contents.counts[np.maximum(picked.ids, NOBODY), HEATED]
     owed = (heated_before < settings.chance * settings.scale) & (picked.ids > NOBODY)

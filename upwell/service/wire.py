@@ -58,6 +58,18 @@ class Turned(msgspec.Struct, omit_defaults=True):
     credit: float  # cold starts that the slate furthered
 
 
+class Exposure(msgspec.Struct, frozen=True, array_like=True):
+    """An experiment and the arm of it that decided.
+
+    ``stage``: counts the experiment's ramps, ``first``: the user's first slate since the last of them.
+    """
+
+    experiment: str
+    stage: int
+    arm: str
+    first: bool
+
+
 class Logged(msgspec.Struct, omit_defaults=True):
     """A decision in the log and in the store."""
 
@@ -78,6 +90,7 @@ class Logged(msgspec.Struct, omit_defaults=True):
     mind: tuple[float, ...] = ()  # the user's, as they came
     turned: Turned | None = None
     question: Question | None = None
+    experiments: tuple[Exposure, ...] = ()
 
 
 class Event(msgspec.Struct, omit_defaults=True):

@@ -17,7 +17,7 @@ import numpy as np
 from upwell.events.port import Entry, Log, LogDown, OffsetLost
 from upwell.model import Content
 from upwell.regulator import slate
-from upwell.service import apply, goal_guard, ticker, told, wire
+from upwell.service import apply, experiment_guard, goal_guard, ticker, told, wire
 from upwell.service.allowances import Allowances, By, Report
 from upwell.service.clock import Clock
 from upwell.service.course import Course
@@ -286,6 +286,7 @@ class Worker:
             log.info("another worker ticks now; what this one made up for its servers is void")
             return
         goal_guard.watch(self.store, self.course, now)
+        experiment_guard.watch(self.store, now)
 
     def _hear(self, now: int) -> dict[str, By]:
         """Take in what servers report, and settle those that ended; of the others, heated impressions folded so far."""

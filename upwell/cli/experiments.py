@@ -1,0 +1,127 @@
+"""``upwell experiments``: arms of the running service, compared on its users."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from upwell.cli.asking import HERE, By, Token, Url, Why, asked
+from upwell.cli.common import Json, emit, number, stdout
+from upwell.cli.explain import clock, escaped
+from upwell.errors import BadRequest
+
+app = typer.Typer(no_args_is_help=True, help="Experiments on live users: create, list, analyse, ramp, stop.")
+Name = Annotated[str, typer.Argument(help="the experiment's name")]
+
+
+@app.command(epilog="Example: upwell experiments create examples/experiment.toml")
+def create(
+    file: Annotated[Path, typer.Argument(help="TOML file of the experiment: see docs/experiments.md")],
+    url: Url = HERE,
+    token: Token = None,
+    by: By = "",
+    json: Json = False,
+) -> None:
+    """Begin an experiment: its arms decide from the next request on."""
+    plan = plan_of(file)
+    told = asked(url, token, lambda client: client.begin(plan), by)
+    emit(told, json, lambda: show(told))
+
+
+@app.command("list")
+def every(url: Url = HERE, token: Token = None, json: Json = False) -> None:
+    """Experiments of the running service, the latest first."""
+    told = asked(url, token, lambda client: client.experiments())
+    emit(told, json, lambda: show_all(told["experiments"]))
+
+
+@app.command()
+def analyse(name: Name, url: Url = HERE, token: Token = None, json: Json = False) -> None:
+    """An experiment's arms, effects with always-valid intervals, checks, and what to do."""
+    told = asked(url, token, lambda client: client.experiment(name))
+    emit(told, json, lambda: show(told))
+
+
+@app.command(epilog="Example: upwell experiments ramp calmer treated=0.2 control=0.2")
+def ramp(
+    name: Name,
+    shares: Annotated[list[str], typer.Argument(help="arm=share, of as many arms as are to change")],
+    why: Why = "",
+    url: Url = HERE,
+    token: Token = None,
+    by: By = "",
+    json: Json = False,
+) -> None:
+    """Widen or narrow arms. Nobody who stays changes arms; what is counted begins anew."""
+    wanted = dict(map(share_of, shares))
+    told = asked(url, token, lambda client: client.ramp(name, wanted, why), by)
+    emit(told, json, lambda: show(told))
+
+
+@app.command()
+def stop(name: Name, why: Why = "", url: Url = HERE, token: Token = None, by: By = "", json: Json = False) -> None:
+    """End an experiment: its users are as everybody again. Its figures stay."""
+    told = asked(url, token, lambda client: client.stop(name, why), by)
+    emit(told, json, lambda: show(told))
+
+
+def plan_of(file: Path) -> dict[str, Any]:
+    """What a file says. Raises BadRequest."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadRequest(f"{file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"{file}: not a TOML file ({error})") from None
+
+
+def share_of(text: str) -> tuple[str, float]:
+    """``arm=share``. Raises BadRequest."""
+    arm, _, share = text.rpartition("=")
+    try:
+        return arm, float(share)
+    except ValueError:
+        raise BadRequest(f"{text}: give arm=share, such as treated=0.2") from None
+
+
+def show_all(experiments: list[dict[str, Any]]) -> None:
+    """For people."""
+    view = Table(title="experiments", title_justify="left")
+    for name in ("experiment", "layer", "arms", "state", "lately"):
+        view.add_column(name)
+    for one in experiments:
+        experiment, last = one["plan"]["experiment"], one["history"][-1]
+        arms = ", ".join(f"{arm['name']} {arm['share']:.2%}" for arm in experiment["arms"])
+        lately = f"{clock(last['at_ms'])} {last['who']} {last['why'][:120]}"
+        view.add_row(escaped(one["name"]), escaped(one["plan"].get("layer", "main")), escaped(arms), last["what"],
+                     escaped(lately))  # fmt: skip
+    stdout.print(view)
+
+
+def show(told: dict[str, Any]) -> None:
+    """For people."""
+    metrics = list(told["arms"][0]["metrics"])
+    view = Table(title=f"{escaped(told['name'])}: arms", title_justify="left")
+    for name in ("arm", "users", "slates", *metrics):
+        view.add_column(name)
+    for arm in told["arms"]:
+        values = [number(value) if value is not None else "" for value in arm["metrics"].values()]
+        view.add_row(escaped(arm["arm"]), f"{arm['users']:,}", f"{arm['slates']:,}", *values)
+    stdout.print(view)
+    for arm, effects in told["effects"].items():
+        view = Table(title=f"{escaped(arm)} over the control, always valid", title_justify="left")
+        for name in ("metric", "lift, %", "95% interval, %"):
+            view.add_column(name)
+        for metric, effect in effects.items():
+            view.add_row(metric, percent(effect["lift"]), f"{percent(effect['low'])} … {percent(effect['high'])}")
+        stdout.print(view)
+        stdout.print(told["verdicts"][arm]["why"], markup=False)
+    stdout.print(f"users against planned shares: p = {told['sample_ratio_p']:.3g}", markup=False)
+
+
+def percent(value: float | None) -> str:
+    return "?" if value is None else f"{100.0 * value:+.2f}"

@@ -1,0 +1,127 @@
+"""Who decides for whom while experiments run: what a process goes by, read again when the record has changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from upwell.agents import network
+from upwell.errors import BadRequest
+from upwell.regulator.assignment import NONE, Table, tables, unit_id
+from upwell.regulator.designs import washes_out
+from upwell.regulator.layers import Arm
+from upwell.service import experiments, learned, versions, wire
+from upwell.service.experiments import Experiments, Held
+from upwell.service.learned import Learned
+from upwell.state.port import Store
+
+log = logging.getLogger(__name__)
+
+
+class Play(NamedTuple):
+    """How an arm's users are decided for; the defaults are as without an experiment."""
+
+    mode: str = ""
+    learned: Learned | None = None
+    exploration: float = 1.0
+    heating: bool = True
+
+
+AS_IS = Play()
+
+
+class Part(NamedTuple):
+    """Requests that are decided alike: their places in the batch, and what they were exposed to each."""
+
+    play: Play
+    at: list[int]
+    exposures: list[tuple[wire.Exposure, ...]]
+
+
+class Arms:
+    """The experiments that run, ready to be asked."""
+
+    def __init__(self, store: Store, base: Learned | None, holdout: float) -> None:
+        """``base``: the settings' policy; None: the rules, of which there are no versions."""
+        self.store, self.base, self.holdout = store, base, holdout
+        self._number = -1
+        self._tables: tuple[Table, ...] = ()
+        self._plays: dict[tuple[str, str], Play] = {}
+        self._held: dict[str, Held] = {}
+
+    def look(self, offsets: dict[str, int]) -> bool:
+        """Hear of changes; whether there were any. ``offsets``: the store's. Raises StoreDown."""
+        number = offsets.get(experiments.OFFSET, 0)
+        if number == self._number:
+            return False
+        self._number, found = experiments.read(self.store)
+        self._take(found)
+        return True
+
+    def _take(self, found: Experiments) -> None:
+        made = tables(found.layers(), self.holdout)
+        self._plays = {
+            (one.name, arm.name): self._play(one.name, arm) for one in found.running for arm in one.plan.experiment.arms
+        }
+        self._held = {one.name: one for one in found.running}
+        self._tables = made
+
+    def _play(self, name: str, arm: Arm) -> Play:
+        given, found = arm.settings, None
+        mode, version = str(given.get("mode", "")), given.get("policy")
+        if version is not None:
+            try:
+                found, mode = self._learned(str(version)), "policy"
+            except BadRequest as error:
+                log.error("experiment %s, arm %s: %s; it decides as without it", name, arm.name, error)
+        exploration, heating = given.get("exploration", 1.0), given.get("heating", True)
+        assert isinstance(exploration, int | float)  # checked when it began
+        return Play(mode, found, float(exploration), bool(heating))
+
+    def _learned(self, version: str) -> Learned:
+        """A version that the store has, or a policy that is shipped: by name, never by path."""
+        if version in network.shipped_names():
+            found = learned.load(version)
+            assert found is not None
+            return found
+        if self.base is None:
+            raise BadRequest("the agents play by their rules: there are no versions of a policy")
+        return versions.learned_of(self.store, self.base, version)
+
+    @property
+    def any(self) -> bool:
+        return bool(self._tables)
+
+    def parts(self, users: Sequence[str], visited_ms: Sequence[int], now_ms: int) -> list[Part]:
+        """A batch in parts that are decided alike.
+
+        Args:
+            users, visited_ms: who asks ``[B]``, and when they were last shown a slate, Unix ms.
+        """
+        found: dict[tuple[object, ...], Part] = {}
+        for i, (user, last_ms) in enumerate(zip(users, visited_ms, strict=True)):
+            play, exposures = self.of(user, last_ms, now_ms)
+            part = found.setdefault((*play[:1], id(play.learned), *play[2:]), Part(play, [], []))
+            part.at.append(i)
+            part.exposures.append(exposures)
+        return list(found.values())
+
+    def of(self, user: str, visited_ms: int, now_ms: int) -> tuple[Play, tuple[wire.Exposure, ...]]:
+        """How a user is decided for, and what that exposes them to. Layers set different things (``begin``)."""
+        unit, play, exposures = unit_id(user), AS_IS, list[wire.Exposure]()
+        for table in self._tables:
+            code = table.arm_of(unit, now_ms // 1_000)
+            if code == NONE:
+                continue
+            experiment, arm = table.arms[code]
+            own = self._plays[experiment.name, arm.name]
+            play = Play(
+                own.mode or play.mode, own.learned or play.learned, own.exploration * play.exploration,
+                own.heating and play.heating,
+            )  # fmt: skip
+            held = self._held[experiment.name]
+            if not washes_out(experiment, now_ms // 1_000):
+                first = visited_ms < held.since_ms
+                exposures.append(wire.Exposure(experiment.name, held.stage, arm.name, first))
+        return play, tuple(exposures)

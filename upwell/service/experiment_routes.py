@@ -1,0 +1,93 @@
+"""Routes of experiments: begin, widen, watch and end them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import FastAPI, Query, Request
+from msgspec import Meta
+from starlette.responses import Response
+
+from upwell.errors import BadRequest
+from upwell.model import Share
+from upwell.service import audit, experiment_guard, experiments
+from upwell.service.cold import answer, body_as, checked, node_of, who_of
+from upwell.service.errors import Refused, store_down
+from upwell.service.experiments import Held, Plan
+from upwell.service.node import Node
+from upwell.state.errors import StoreDown
+
+Why = Annotated[str, Query(max_length=audit.WHY_LETTERS, description="for the audit log")]
+
+
+class Ramp(msgspec.Struct, forbid_unknown_fields=True):
+    """Other shares for some arms."""
+
+    shares: Annotated[dict[str, Share], Meta(min_length=1, max_length=64)]
+
+
+def add_routes(app: FastAPI) -> None:
+    app.add_api_route("/v1/experiments", get_experiments, methods=["GET"])
+    app.add_api_route("/v1/experiments", post_experiment, methods=["POST"], status_code=201)
+    app.add_api_route("/v1/experiments/{id:path}", get_experiment, methods=["GET"])
+    app.add_api_route("/v1/experiments/{id:path}", patch_experiment, methods=["PATCH"])
+    app.add_api_route("/v1/experiments/{id:path}", delete_experiment, methods=["DELETE"])
+
+
+async def get_experiments(http: Request) -> Response:
+    """Experiments, the latest first."""
+    try:
+        _, found = await asyncio.to_thread(experiments.read, node_of(http).store)
+    except StoreDown:
+        raise store_down() from None
+    return answer({"experiments": [line(one) for one in found.every[::-1]]})
+
+
+async def post_experiment(http: Request) -> Response:
+    """Begin an experiment: its arms decide from the next request on."""
+    node, who, now_ms = node_of(http), who_of(http), node_of(http).clock()
+    try:
+        plan = await body_as(http, Plan)
+    except BadRequest as error:
+        raise Refused(422, "invalid", str(error), "experiment") from None
+    await node.change_experiments(lambda every: every.begin(plan, who, now_ms))
+    return answer(await told(node, plan.experiment.name), 201)
+
+
+async def get_experiment(id: str, http: Request) -> Response:
+    """An experiment with its arms' figures, effects, checks and what to do."""
+    return answer(await told(node_of(http), checked(id)))
+
+
+async def patch_experiment(id: str, http: Request, why: Why = "") -> Response:
+    """Widen or narrow arms; what is counted of them begins anew."""
+    node, who, now_ms = node_of(http), who_of(http), node_of(http).clock()
+    ramp = await body_as(http, Ramp)
+    await node.change_experiments(lambda every: every.ramp(checked(id), ramp.shares, who, now_ms, why))
+    return answer(await told(node, id))
+
+
+async def delete_experiment(id: str, http: Request, why: Why = "") -> Response:
+    """End an experiment: all of its users are as everybody from the next request on. Its figures stay."""
+    node, who, now_ms = node_of(http), who_of(http), node_of(http).clock()
+    await node.change_experiments(lambda every: every.stop(checked(id), who, now_ms, why))
+    return answer(await told(node, id))
+
+
+async def told(node: Node, name: str) -> dict[str, Any]:
+    """An experiment and what came of it so far. Raises Refused 404 and 429."""
+    try:
+        held = (await asyncio.to_thread(experiments.read, node.store))[1].of(name)
+        counted = await asyncio.to_thread(experiment_guard.tallies, node.store, held)
+    except StoreDown:
+        raise store_down() from None
+    return line(held) | experiment_guard.told(held, counted)
+
+
+def line(held: Held) -> dict[str, Any]:
+    return {
+        "name": held.name, "running": held.running, "since_ms": held.since_ms, "stage": held.stage,
+        "plan": held.plan, "history": held.history,
+    }  # fmt: skip
