@@ -166,6 +166,18 @@ def test_each_arms_users_get_what_it_sets(settings, wrong):
         assert {line.arm for line in lines if arms[line.user_id] == "control"} == {"rules"}
 
 
+def test_the_kill_switch_rules_over_every_arm():
+    live = server(users=20)
+    live.arms = arms_of(begun(plan(mode="rules")))
+    live.obey(b"ranker")
+    lines = shown(live, [request(f"u{n}", ["c1", "c2", "c3"], size=2) for n in range(20)])
+    assert {line.arm for line in lines} == {"raw"}
+    live.obey(b"rules")
+    live.arms = arms_of(begun(plan(policy="marl")))
+    lines = shown(live, [request(f"u{n}", ["c4", "c5", "c6"], size=2) for n in range(20)])
+    assert {line.arm for line in lines} == {"rules"}
+
+
 def test_whoever_is_answered_in_the_rankers_order_is_exposed_all_the_same():
     live = server(users=4)
     live.arms = arms_of(begun(plan()))

@@ -32,6 +32,7 @@ Metric = Literal[
     "ctr", "real_engagement", "gmv_per_user", "watch_minutes_per_user", "impressions_per_user", "heated_share"
 ]
 MODES = ("ranker", "rules", "policy")
+"""Who may decide, each doing more than the one before."""
 SETTINGS = ("mode", "policy", "exploration", "heating")
 """What an arm may set; what it leaves out is as without the experiment."""
 DESIGNS = ("user_split", "switchback")

@@ -106,7 +106,7 @@ class Live(Memory):
     ) -> list[wire.Logged]:  # fmt: skip
         """Requests that are decided alike. Whatever becomes of them, they are logged as exposed."""
         size = asked[0].request.size
-        if why is None and (play.mode or self.mode) != "ranker":
+        if why is None and self._mode(play) != "ranker":
             before = len(self.outbox)
             try:
                 return self._regulated(asked, ids, size, now_ms, play, exposures)
@@ -117,6 +117,10 @@ class Live(Memory):
                 del self.outbox[before:]
                 why = "regulator_failed"
         return self._in_order(asked, ids, size, now_ms, why, exposures)
+
+    def _mode(self, play: Play) -> str:
+        """Who decides: whom an arm names, but never more than the switch allows."""
+        return MODES[min(MODES.index(self.mode), MODES.index(play.mode or self.mode))]
 
     def _current(self, one: Asked, now_ms: int) -> Asked:
         """The request with the rows of now: a user or content may have been forgotten while it waited."""
@@ -140,7 +144,7 @@ class Live(Memory):
         window = Window(self.window_shown, self.window_heated, self.throttle)
         if self.playing is None:
             self.look(settings.scale, now_ms)
-        playing, why = self.playing if (play.mode or self.mode) == "policy" else None, None
+        playing, why = self.playing if self._mode(play) == "policy" else None, None
         if playing is not None and play.learned is not None:
             playing = playing._replace(learned=play.learned, trial=None)
         grants = self.grants if play.heating else NO_GRANTS
