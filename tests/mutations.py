@@ -275,6 +275,32 @@ MUTATIONS = (
         "if claim.relative and how.controlled else", "if claim.relative and not how.sum else",
         "tests/service/test_goal_guard.py::test_what_happens_to_the_holdout_too_is_no_breach",
     ),
+    Mutation(
+        "experiment: an arm over the kill switch", S + "live.py",
+        "MODES[min(MODES.index(self.mode), MODES.index(play.mode or self.mode))]", "play.mode or self.mode",
+        "tests/service/test_experiments.py::test_the_kill_switch_rules_over_every_arm",
+    ),
+    Mutation(
+        "experiment: whoever is answered late is not exposed", S + "live.py",
+        "self._in_order(asked, ids, size, now_ms, why, exposures)",
+        "self._in_order(asked, ids, size, now_ms, why, ((),) * len(asked))",
+        "tests/service/test_experiments.py::test_whoever_is_answered_in_the_rankers_order_is_exposed_all_the_same",
+    ),
+    Mutation(
+        "experiment: harm ends nothing", S + "experiment_guard.py",
+        'one.decision == "stop"', 'one.decision == "never"',
+        "tests/service/test_experiments.py::test_an_arm_that_harms_ends_its_experiment_and_one_that_does_not_goes_on",
+    ),
+    Mutation(
+        "experiment: stages are mixed", S + "memory.py",
+        'f"arm {experiment} {stage} {arm}"', 'f"arm {experiment} {arm}"',
+        "tests/service/test_experiments.py::test_from_a_file_to_its_end_over_http",
+    ),
+    Mutation(
+        "experiment: the holdout is dealt an arm", R + "assignment.py",
+        "if absorb(HELD_STATE, user) < self._limit:", "if absorb(HELD_STATE, user) < 0:",
+        "tests/service/test_experiments.py::test_arms_are_those_of_the_assignment_and_the_holdout_is_in_none",
+    ),
 )  # fmt: skip
 
 
@@ -308,7 +334,7 @@ def main() -> int:
     alive: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for name in ("upwell", "tests", "worlds"):
+        for name in ("upwell", "tests", "worlds", "examples"):
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         if not passes(copy, *sorted({m.test for m in chosen})):
