@@ -203,6 +203,21 @@ def test_what_becomes_of_a_version_on_trial(tmp_path, gain, state, share):
     assert learner.progress.tallies == {}  # with another share, one counts anew
 
 
+@pytest.mark.parametrize(("days", "state"), [(13, "on_trial"), (14, "rolled_back")])
+def test_a_trial_of_which_nothing_can_be_told_ends(tmp_path, days, state):
+    """Regression: on a small platform a bad version kept its first share, and all else waiting, for months."""
+    platform = Platform(tmp_path, 40)
+    platform.lives(1, np.random.default_rng(7))
+    learner = platform.learner
+    learner.policies.try_out("learned-x", 0.05, "", 1)
+    learner.save({"learned-x": pack_policy(learner.base.policy, {})}, changed=True)
+    learner.progress.begin(learner.now_ms)
+    learner.now_ms += days * 86_400_000
+    learner.progress.tallies = {"learned-x": told(2, 0.0), learner.base.version: told(300, 0.0)}
+    learner.look()
+    assert platform.policies.of("learned-x").state == state
+
+
 def test_what_is_live_and_costs_clicks_is_rolled_back(tmp_path):
     platform = Platform(tmp_path, 40)
     platform.lives(1, np.random.default_rng(8))

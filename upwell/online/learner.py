@@ -47,6 +47,7 @@ POLL_S, AGAIN_S = 0.2, 0.5
 LEASE_S = 120.0
 """Longer than an update takes."""
 PUPIL_SALT = 7_002
+DAY_MS = 86_400_000
 MOST_SAVING = 20.0
 """Times as long as a save takes, at least, to the next: of millions of users it is many MB."""
 
@@ -258,9 +259,12 @@ class Learner:
         of = {name: tallies.get(name, Tally()) for name in (policies.live, policies.trial, HELD)}
         if policies.trial:
             judged = rollout.judge(of[policies.trial], of[policies.live], of[HELD], terms)
-            if judged.verdict == "wait":
+            days = (self.now_ms - self.progress.since_ms) / DAY_MS
+            if judged.verdict == "wait" and days < terms.most_days:
                 return
-            if judged.verdict == "widen":
+            if judged.verdict == "wait":
+                policies.roll_back(f"not shown to be as good in {days:.0f} days: {judged.why}", self.now_ms)
+            elif judged.verdict == "widen":
                 share = next(share for share in rollout.SHARES if share > policies.share)
                 policies.widen(share, judged.why, self.now_ms)
             else:

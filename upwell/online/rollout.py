@@ -72,6 +72,7 @@ class Terms(NamedTuple):
     alpha: float = 0.05
     planned: int = 2_000  # observations after which a stage should be decided
     most: int = 8_000  # after which one that is not is rolled back
+    most_days: float = 14.0  # … and so it is after such a time, on platforms too small to tell
 
 
 class Judged(NamedTuple):
