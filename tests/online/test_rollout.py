@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from upwell.online.rollout import Tally, Terms, between, judge
+from upwell.online.rollout import Tally, Terms, between, first_share, judge
 
 TERMS = Terms()
 
@@ -29,6 +29,10 @@ def trial(seed, ours, theirs, click_rate=0.07, held_rate=0.07, looks=200):
         if judged.verdict != "wait":
             return judged
     return judged
+
+
+def test_a_first_share_is_of_users_enough():
+    assert [first_share(users) for users in (0, 400, 1_000, 2_000, 4_000, 10**7)] == [0.25, 0.25, 0.2, 0.1, 0.05, 0.05]
 
 
 def test_a_tally_by_hand():

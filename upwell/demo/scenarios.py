@@ -23,7 +23,7 @@ from upwell.demo.run import Live, Lived
 from upwell.errors import BadRequest
 from upwell.experiment import metrics
 from upwell.model import Interaction
-from upwell.online.rollout import SHARES
+from upwell.online.rollout import first_share
 from upwell.service import learned, versions
 from upwell.service.records import key_of
 from upwell.state import open_store
@@ -139,7 +139,8 @@ def bad_version(on: int) -> run.Morning:
             number, policies = versions.read(store, base.version, now_ms)
             if policies.trial:
                 policies.roll_back("made room for the bad one", now_ms)
-            policies.try_out(BAD, SHARES[0], "let in past the gate, to see what becomes of it", now_ms)
+            share = first_share(int(state.dau))
+            policies.try_out(BAD, share, "let in past the gate, to see what becomes of it", now_ms)
             batch = Batch()
             versions.put(batch, number, policies, {BAD: body})
             store.write(batch)

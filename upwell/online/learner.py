@@ -245,7 +245,8 @@ class Learner:
             f"{found.steps:,} steps of {found.users:,} users, worth {found.effective_steps:,.0f}"
         )
         if found.passed:
-            self.policies.try_out(version, rollout.SHARES[0], why, self.now_ms)
+            users = len({step.user for step in (*self.pupils, *self.judges)})
+            self.policies.try_out(version, rollout.first_share(users), why, self.now_ms)
             self.progress.begin(self.now_ms)
             return {version: body}
         self.policies.gated_out(version, why, self.now_ms)

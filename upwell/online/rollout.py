@@ -15,7 +15,14 @@ from upwell.statistics.evidence import Interval, always_valid
 
 SHARES = (0.05, 0.25, 1.0)
 """Of users who get a version on trial, stage by stage; with all of them it is the live one."""
+LEAST_USERS = 200
+"""Users of a first share where 5% would be fewer: of a handful nothing can be told."""
 Verdict = Literal["wait", "widen", "roll_back"]
+
+
+def first_share(users: int) -> float:
+    """The first share of so many users: the first of ``SHARES``, or up to the second where the platform is small."""
+    return float(np.clip(LEAST_USERS / max(users, 1), SHARES[0], SHARES[1]))
 
 
 class Tally(msgspec.Struct):
