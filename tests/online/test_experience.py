@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from upwell.agents.dials import TURNS
 from upwell.agents.observe import SEES
 from upwell.model import Interaction, Weights
-from upwell.online.experience import BREADTH, GONE_MS, HELD, Experience, tags_of
+from upwell.online.experience import BREADTH, EARLY_EVENTS, GONE_MS, HELD, Experience, tags_of
 from upwell.regulator.slate import ORGANIC
 from upwell.service import wire
 from upwell.service.keys import digest_of
@@ -90,6 +90,18 @@ def test_what_is_not_learned_from_is_not_kept():
     lived.told(msgspec.structs.replace(event("e", "d"), decision_id=None))
     assert lived.open == {}
     assert lived.early == {}
+
+
+def test_of_a_decision_that_is_over_no_flood_is_kept():
+    """Regression: one user who told of an old slate without end made the learner's state hundreds of megabytes."""
+    lived = Experience()
+    for n in range(5_000):
+        lived.told(event(f"e{n}", "over"))
+    lived.told(event("one", "d1"))
+    assert len(lived.early["over"]) == EARLY_EVENTS
+    lived.decided(decision("d1"))
+    step = lived.decided(decision("d2", ts=NOW + WINDOW_MS))
+    assert step.clicks == 1
 
 
 def test_of_the_holdout_it_is_kept_what_they_clicked():

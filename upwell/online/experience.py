@@ -29,6 +29,8 @@ GONE_MS = 3 * 86_400_000
 """Who has not come again by then is taken to have left."""
 EARLY = 100_000
 """Decisions whose events wait for them, at most."""
+EARLY_EVENTS = 200
+"""Of one decision: more than any slate has. One that is over is told of here too, and by liars without end."""
 MOST_OPEN = 50_000
 """Users whose hours are open, at most: of who comes while so many are here nothing is learned."""
 HELD = "holdout"
@@ -138,7 +140,9 @@ class Experience(msgspec.Struct):
             return
         user = self.user_of.get(event.decision_id)
         if user is None:
-            self.early.setdefault(event.decision_id, []).append(event)
+            waiting = self.early.setdefault(event.decision_id, [])
+            if len(waiting) < EARLY_EVENTS:
+                waiting.append(event)
             while len(self.early) > EARLY:
                 del self.early[next(iter(self.early))]
             return
