@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import jax
+import msgspec
 import numpy as np
 import pytest
 
@@ -80,6 +81,22 @@ def test_liars_tell_of_what_was_not():
     assert flood([]) == []
 
 
+def test_a_life_that_is_kept_is_not_lived_again(tmp_path):
+    """A scenario that was cut off goes on; with all lives kept not even the platform is made."""
+    for what, level in (("unattacked", 0.8), ("replayed", 0.6)):
+        told = scenarios.Told([level, level], [], 10, 20, 0, 5.0, 1.0)
+        (tmp_path / f"{what}.json").write_bytes(msgspec.json.encode(told))
+    every = scenarios.scenario("poison", 2, 64, tmp_path)
+    lives = {what: every[what] for what in ("unattacked", "replayed")}
+
+    def never() -> scenarios.Morning:
+        raise AssertionError("all of it was lived before")
+
+    found = scenarios.run_all("poison", lives, reference_world(), never, 2, lambda figures: None, tmp_path)
+    assert found["lost_to"] == pytest.approx({"unattacked": 0.0, "replayed": 0.25})
+    assert found["events"] == {"unattacked": 20, "replayed": 20}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "life"), [("shift", "not told"), ("versions", "learning"), ("poison", "one user")])
 def test_a_scenario_from_end_to_end(name, life, tmp_path):
@@ -96,6 +113,9 @@ def test_a_scenario_from_end_to_end(name, life, tmp_path):
     assert found["decisions"][life] > 100
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "Objective" in page
+    (kept,) = (tmp_path / "page").rglob("*.json")
+    told = json.loads(kept.read_text("utf-8"))
+    assert (told["objective"], told["decisions"]) == (found["objective"][life], found["decisions"][life])
     if name == "shift":
         assert "recovered" not in found  # of one life nothing can be said
     if name == "versions":

@@ -31,7 +31,10 @@ def learning(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """The same days lived several times over HTTP, with and without learning, undisturbed and disturbed."""
+    """The same days lived several times over HTTP, with and without learning, undisturbed and disturbed.
+
+    Each life is kept beside the page once it is lived: cut off, the same command goes on with the next one.
+    """
     from upwell.demo import scenarios
     from upwell.demo.pages import write_page
     from upwell.experiment import metrics, runner
@@ -40,14 +43,19 @@ def learning(
 
     wanted = [one for one in only.split(",") if one]
     config = sized_world(None, None, users, contents)
+    kept = out.with_suffix("") / f"{scenario}-{days}-{users}-{contents}-{burn_in}-{steps}-{seed}"
     with TemporaryDirectory(prefix="upwell-learning-") as folder:
         every = scenarios.scenario(scenario, days, steps, Path(folder))
         lives = {name: life for name, life in every.items() if not wanted or name in wanted}
         title = f"{scenario}: a platform falls ill, then ticks of {len(lives)} lives"
         with progress(title, burn_in + days + TICKS * days * len(lives)) as step:
-            state = world.burnt_in(config, seed, burn_in, step)
-            raw = metrics.expected(runner.lived(config, RAW, state, days, step))
-            result = scenarios.run_all(scenario, lives, config, state, raw, days, lambda figures: step())
+
+            def begin() -> scenarios.Morning:
+                state = world.burnt_in(config, seed, burn_in, step)
+                raw = runner.lived(config, RAW, state, days, step)
+                return scenarios.Morning(state, metrics.expected(raw))
+
+            result = scenarios.run_all(scenario, lives, config, begin, days, lambda figures: step(), kept)
     write_page(scenario, result, out)
     result["report"] = str(out)
     emit(result, json, lambda: show(result))

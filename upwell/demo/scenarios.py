@@ -228,24 +228,34 @@ def recovered(curves: dict[str, list[float]], on: int, days: int = 7) -> dict[st
     return {name: (mean[name] - mean["not told"]) / lost for name in ("told", "learning")} | {"lost": lost}
 
 
-def summary(name: str, days: int, curves: dict[str, list[float]], kept: dict[str, list[dict[str, Any]]],
-            lives: dict[str, Lived]) -> dict[str, Any]:  # fmt: skip
+class Told(msgspec.Struct):
+    """What is told of a life; kept as JSON, so that a command that was cut off goes on with the next one."""
+
+    objective: list[float]  # of each day
+    versions: list[dict[str, Any]]
+    decisions: int
+    events: int
+    degraded: int
+    p99_ms: float
+    seconds: float
+
+
+def summary(name: str, days: int, lives: dict[str, Told]) -> dict[str, Any]:
     """What is reported of a scenario."""
+    curves = {what: life.objective for what, life in lives.items()}
     found: dict[str, Any] = {
         "objective": curves,
         "mean_objective": {what: float(np.mean(curve)) for what, curve in curves.items()},
-        "versions": kept,
-        "decisions": {what: life.figures.decisions for what, life in lives.items()},
-        "events": {what: life.figures.events for what, life in lives.items()},
-        "degraded": {what: life.figures.degraded for what, life in lives.items()},
-        "p99_ms": {what: life.figures.quantile_ms(0.99) for what, life in lives.items()},
     }
+    for figure in ("versions", "decisions", "events", "degraded", "p99_ms", "seconds"):
+        found[figure] = {what: getattr(life, figure) for what, life in lives.items()}
     if name == "shift" and curves.keys() >= {"not told", "no shift", "told", "learning"}:
         found["recovered"] = recovered(curves, days // 2)
     if name == "versions":
         if "still" in curves:
             found["won"] = {what: float(np.mean(curve[-7:])) for what, curve in curves.items()}
-        bad = next((one for one in kept.get("learning", []) if one["id"] == BAD), None)
+        kept = lives["learning"].versions if "learning" in lives else []
+        bad = next((one for one in kept if one["id"] == BAD), None)
         found["bad_version_largest_share"] = max(event["share"] for event in bad["history"]) if bad else 0.0
         found["bad_version_ended_as"] = bad["state"] if bad else "forgotten"
     if name == "poison" and "unattacked" in curves:
@@ -254,16 +264,35 @@ def summary(name: str, days: int, curves: dict[str, list[float]], kept: dict[str
     return found
 
 
+class Morning(NamedTuple):
+    """What every life begins with, and raw ranking's metrics of the days before."""
+
+    state: WorldState
+    raw: dict[str, float]
+
+
 def run_all(
-    name: str, variants: dict[str, Variant], config: WorldConfig, state: WorldState, raw: dict[str, float], days: int,
-    step: Callable[[Figures], None],
+    name: str, variants: dict[str, Variant], config: WorldConfig, begin: Callable[[], Morning], days: int,
+    step: Callable[[Figures], None], kept: Path,
 ) -> dict[str, Any]:  # fmt: skip
-    """Lives of a scenario, one after the other."""
-    began = time.perf_counter()
-    curves: dict[str, list[float]] = {}
-    kept: dict[str, list[dict[str, Any]]] = {}
-    lives: dict[str, Lived] = {}
+    """Lives of a scenario, one after the other; those that ``kept`` holds are not lived again."""
+    kept.mkdir(parents=True, exist_ok=True)
+    lives: dict[str, Told] = {}
+    morning: Morning | None = None
     for what, variant in variants.items():
-        lives[what], kept[what] = lived(config, state, variant, days, step)
-        curves[what] = objectives(config, raw, lives[what].reports)
-    return summary(name, days, curves, kept, lives) | {"seconds": time.perf_counter() - began}
+        path = kept / f"{what}.json"
+        if path.exists():
+            lives[what] = msgspec.json.decode(path.read_bytes(), type=Told)
+            continue
+        morning = morning or begin()
+        began = time.perf_counter()
+        life, versions = lived(config, morning.state, variant, days, step)
+        figures = life.figures
+        lives[what] = Told(
+            objectives(config, morning.raw, life.reports), versions, figures.decisions, figures.events,
+            figures.degraded, figures.quantile_ms(0.99), time.perf_counter() - began,
+        )  # fmt: skip
+        part = path.with_suffix(".part")
+        part.write_bytes(msgspec.json.encode(lives[what]))
+        part.replace(path)
+    return summary(name, days, lives)
