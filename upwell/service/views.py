@@ -92,6 +92,7 @@ async def decision(node: Node, line: wire.Logged, content: str | None) -> dict[s
         "degraded": line.why is not None,
         "why": line.why,
         "shadow": bool(line.instead),
+        "experiments": {one.experiment: one.arm for one in line.experiments},
         "mind": dict(zip(MIND, line.mind, strict=True)) if line.mind else None,
         "explore_probability": line.question.probability if line.question is not None else 0.0,
         "items": [item(place, k, stories, line.ts) for k, place in enumerate(line.places)],
