@@ -1,9 +1,12 @@
 """A goal's life, told: what it changed, in which days."""
 
+import msgspec
 import numpy as np
 import pytest
 
-from upwell.demo.goal_story import WATCHED, Story, Told, change, summary, write_page
+from upwell.demo import goal_story
+from upwell.demo.goal_story import WATCHED, Life, Story, Told, change, summary, write_page
+from upwell.world.config import reference_world
 
 STORY = Story("冲GMV", 2, 5, 8)
 
@@ -40,3 +43,18 @@ def test_with_one_platform_there_is_no_interval():
     found = summary(STORY, [Told(days([100.0] * 8), days([101.0] * 8), goal())])
     assert np.isinf(found["changes"]["gmv_per_day"]["during"]["high"])
     assert change(found["changes"]["gmv_per_day"]["during"]) == "+1.0%"
+
+
+def test_lives_that_are_kept_are_not_lived_again(tmp_path, monkeypatch):
+    def never(*given):
+        raise AssertionError("all of it was lived before")
+
+    monkeypatch.setattr(goal_story.world, "burnt_in", never)
+    day = dict.fromkeys(WATCHED, 1.0)
+    for name, life in (("without", Life([day], 1)), ("under", Life([day, day], 2, {"history": ["live"]}))):
+        (tmp_path / f"{name}-7.json").write_bytes(msgspec.json.encode(life))
+    told = goal_story.lived(reference_world(), 7, 56, Story("raise ctr", 1, 3, 5), tmp_path, lambda: None)
+    assert (len(told.without), len(told.under)) == (1, 2)
+    assert told.goal == {"history": ["live"], "degraded": 3}
+    with pytest.raises(AssertionError, match="lived before"):
+        goal_story.lived(reference_world(), 8, 56, Story("raise ctr", 1, 3, 5), tmp_path, lambda: None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -29,7 +29,10 @@ def story(
     out: Annotated[Path, typer.Option(help="where to write the page")] = Path("out/story.html"),
     json: Json = False,
 ) -> None:
-    """A goal in words is asked for, proposed, approved, in force and lifted, beside the same days without it."""
+    """A goal in words is asked for, proposed, approved, in force and lifted, beside the same days without it.
+
+    Each life is kept beside the page once it is lived: cut off, the same command goes on with the next one.
+    """
     from upwell.demo import goal_story
 
     if not begins + 2 <= ends <= days - 2:
@@ -37,8 +40,10 @@ def story(
     told = goal_story.Story(text, begins, ends, days)
     config = sized_world(None, None, users, contents)
     steps = seeds * (burn_in + 2 * days * TICKS)
-    with TemporaryDirectory(prefix="upwell-story-") as folder, progress("days of illness, then ticks", steps) as step:
-        every = [goal_story.lived(config, seed, burn_in, told, Path(folder), step) for seed in range(seeds)]
+    digest = hashlib.sha256(repr((told, users, contents, burn_in)).encode()).hexdigest()[:12]
+    kept = out.with_suffix("") / digest
+    with progress("days of illness, then ticks", steps) as step:
+        every = [goal_story.lived(config, seed, burn_in, told, kept, step) for seed in range(seeds)]
     result = goal_story.summary(told, every)
     goal_story.write_page(told, result, out)
     result["report"] = str(out)

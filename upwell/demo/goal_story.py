@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -56,20 +57,42 @@ class Told(NamedTuple):
     goal: dict[str, Any]
 
 
-def lived(config: WorldConfig, seed: int, burn_in: int, story: Story, folder: Path, step: Callable[[], None]) -> Told:
-    """Both lives of a platform. ``folder``: for the proposer's world. Raises UpwellError where nothing is proposed."""
-    state = world.burnt_in(config, seed, burn_in, step)
-    path = folder / f"world-{seed}.toml"
-    path.write_text(to_toml(config), "utf-8")
-    goal: dict[str, Any] = {"degraded": 0}
+class Life(msgspec.Struct):
+    """A life's metrics by day; kept as JSON, so that a command that was cut off goes on with the next one."""
 
-    def one(morning: run.Morning, **given: object) -> list[dict[str, float]]:
-        life = run.live(config, state, story.days, lambda figures: step(), float("inf"), morning, **given)
-        goal["degraded"] += life.figures.degraded
-        return [proof.expected(metrics.daily(config, report)) for report in life.reports]
+    days: list[dict[str, float]]
+    degraded: int
+    goal: dict[str, Any] = {}
 
-    without = one(lambda day, state, live: state)
-    return Told(without, one(mornings(story, goal), goals_world=path), goal)
+
+def lived(
+    config: WorldConfig, seed: int, burn_in: int, story: Story, kept: Path, step: Callable[[], None]
+) -> Told:  # fmt: skip
+    """Both lives of a platform; those that ``kept`` holds are not lived again. Raises UpwellError where nothing is
+    proposed."""
+    kept.mkdir(parents=True, exist_ok=True)
+    world_file = kept / f"world-{seed}.toml"
+    world_file.write_text(to_toml(config), "utf-8")
+    begins: WorldState | None = None
+
+    def one(name: str, goal: dict[str, Any], morning: run.Morning, **given: object) -> Life:
+        nonlocal begins
+        path = kept / f"{name}-{seed}.json"
+        if path.exists():
+            return msgspec.json.decode(path.read_bytes(), type=Life)
+        begins = begins if begins is not None else world.burnt_in(config, seed, burn_in, step)
+        found = run.live(config, begins, story.days, lambda figures: step(), float("inf"), morning, **given)
+        days = [proof.expected(metrics.daily(config, report)) for report in found.reports]
+        life = Life(days, found.figures.degraded, goal)
+        part = path.with_suffix(".part")
+        part.write_bytes(msgspec.json.encode(life))
+        part.replace(path)
+        return life
+
+    goal: dict[str, Any] = {}
+    without = one("without", {}, lambda day, state, live: state)
+    under = one("under", goal, mornings(story, goal), goals_world=world_file)
+    return Told(without.days, under.days, under.goal | {"degraded": without.degraded + under.degraded})
 
 
 def mornings(story: Story, goal: dict[str, Any]) -> run.Morning:
