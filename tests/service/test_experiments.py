@@ -257,6 +257,18 @@ def test_a_guardrail_ends_it_though_the_goal_gains():
     assert "impressions_per_user" in experiments.read(store)[1].of("calm").history[-1].why
 
 
+def test_looks_are_kept_every_six_hours():
+    rng, store = np.random.default_rng(3), begun(plan())
+    for hour in range(13):
+        tell(store, "control", rng, 0.05, users=640)
+        tell(store, "treated", rng, 0.05, users=640)
+        experiment_guard.watch(store, NOW + hour * 3_600_000)
+    found = experiment_guard.looks(store, "calm")
+    assert [(look["at_ms"] - NOW) // 3_600_000 for look in found] == [0, 6, 12]
+    assert [look["arms"][0]["users"] for look in found] == [640, 7 * 640, 13 * 640]
+    assert found[-1]["effects"]["treated"]["ctr"]["low"] is not None
+
+
 def test_broken_assignment_ends_it():
     rng = np.random.default_rng(2)
     store = begun(plan())

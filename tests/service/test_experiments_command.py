@@ -53,6 +53,10 @@ def test_from_a_file_to_its_end(serve, said, tmp_path):
     people = said("analyse", "calmer", "--url", one.url)
     assert "Keep going" in people
     assert "treated" in people
+    page, data = tmp_path / "page.html", tmp_path / "looks.parquet"
+    said("report", "calmer", "--out", str(page), "--data", str(data), "--url", one.url)
+    assert "Keep going" in page.read_text("utf-8")
+    assert data.stat().st_size > 0
     assert json.loads(said("ramp", "calmer", "treated=0.25", "--url", one.url, "--json"))["stage"] == 1
     assert not json.loads(said("stop", "calmer", "--why", "seen enough", "--url", one.url, "--json"))["running"]
     assert "seen enough" in said("list", "--url", one.url)

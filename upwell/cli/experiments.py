@@ -46,6 +46,25 @@ def analyse(name: Name, url: Url = HERE, token: Token = None, json: Json = False
     emit(told, json, lambda: show(told))
 
 
+@app.command(epilog="Example: upwell experiments report calmer --out calmer.html --data calmer.parquet")
+def report(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="where to write the page")] = Path("out/experiment.html"),
+    data: Annotated[Path | None, typer.Option(help="a Parquet file of all looks, a row an arm and metric")] = None,
+    url: Url = HERE,
+    token: Token = None,
+    json: Json = False,
+) -> None:
+    """One page of an experiment: what to do, arms, effects, curves, checks, and its exact configuration."""
+    from upwell.experiment import live_page
+
+    told = asked(url, token, lambda client: client.experiment(name))
+    live_page.write_page(told, out)
+    if data is not None:
+        live_page.write_data(told, data)
+    emit(told | {"report": str(out)}, json, lambda: stdout.print(f"page: {out}", markup=False))
+
+
 @app.command(epilog="Example: upwell experiments ramp calmer treated=0.2 control=0.2")
 def ramp(
     name: Name,

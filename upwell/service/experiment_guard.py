@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from upwell.service import experiments
@@ -19,6 +20,7 @@ from upwell.service.audit import GUARD
 from upwell.service.errors import Refused
 from upwell.service.experiments import Held
 from upwell.service.memory import GROUPS, exposed_of
+from upwell.state.batch import Batch
 from upwell.state.port import Store
 from upwell.statistics.effects import sequential_effect
 from upwell.statistics.moments import Moments, Table, moments
@@ -26,6 +28,11 @@ from upwell.statistics.srm import sequential_srm
 from upwell.statistics.verdict import Metric, Verdict, verdict
 
 log = logging.getLogger(__name__)
+
+LOOK_MS = 6 * 3_600_000
+"""Between two looks that are kept: what curves are drawn of."""
+LOOKS = 400
+"""Of those kept, how many are told, the latest."""
 
 
 class Counted(NamedTuple):
@@ -132,10 +139,34 @@ def effect(found: Moments, arm: int, mde: float, alpha: float) -> dict[str, Any]
     return {"lift": known["mean"], "low": known["low"], "high": known["high"], "p": float(of.p)}
 
 
+def looks_id(name: str) -> str:
+    """Of the list (kind ``meta``) of looks at an experiment."""
+    return f"experiment {name}"
+
+
+def looks(store: Store, name: str, many: int = LOOKS) -> list[dict[str, Any]]:
+    """Kept looks, oldest first. Raises StoreDown."""
+    return [msgspec.json.decode(body) for body in store.tail("meta", looks_id(name), many)]
+
+
+def keep_look(store: Store, held: Held, arms: Tallies, now_ms: int) -> None:
+    """Keep what is seen now, where the last look is long enough ago. Raises StoreDown."""
+    last = looks(store, held.name, 1)
+    if last and now_ms - last[0]["at_ms"] < LOOK_MS:
+        return
+    found = told(held, arms)
+    batch = Batch()
+    look = {"at_ms": now_ms, "stage": held.stage, "arms": found["arms"], "effects": found["effects"]}
+    batch.append("meta", looks_id(held.name), msgspec.json.encode(look))
+    store.write(batch)
+
+
 def watch(store: Store, now_ms: int) -> None:
     """End experiments whose arms harm users for certain, or whose assignment is broken. Raises StoreDown."""
     for held in experiments.read(store)[1].running:
-        stop = next((one for one in judged(held, tallies(store, held)) if one.decision == "stop"), None)
+        arms = tallies(store, held)
+        keep_look(store, held, arms, now_ms)
+        stop = next((one for one in judged(held, arms) if one.decision == "stop"), None)
         if stop is None:
             continue
         log.warning("experiment %s is ended: %s", held.name, stop.why)

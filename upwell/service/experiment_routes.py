@@ -81,9 +81,10 @@ async def told(node: Node, name: str) -> dict[str, Any]:
     try:
         held = (await asyncio.to_thread(experiments.read, node.store))[1].of(name)
         counted = await asyncio.to_thread(experiment_guard.tallies, node.store, held)
+        looks = await asyncio.to_thread(experiment_guard.looks, node.store, name)
     except StoreDown:
         raise store_down() from None
-    return line(held) | experiment_guard.told(held, counted)
+    return line(held) | experiment_guard.told(held, counted) | {"looks": looks}
 
 
 def line(held: Held) -> dict[str, Any]:
