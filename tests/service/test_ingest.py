@@ -131,6 +131,23 @@ def test_an_event_twice_in_a_call_and_again_in_a_later_one_is_taken_once():
     assert state_of(live) == after
 
 
+def test_whoever_tells_of_one_slate_without_end_is_refused():
+    """Regression: a million events of one slate were all remembered, and 40 MB were written with each flush."""
+    live, line = one_slate()
+    most = ingest.EVENTS_OF_ONE
+    first, known, bad = checked(live, [event(line, n % 5, f"e{n}") for n in range(most - 1)])
+    assert (len(first), known, bad) == (most - 1, 0, [])
+    for one in first:
+        assert live.take(one)
+    good, known, bad = checked(live, [event(line, 0, name) for name in ("last", "e0", "over", "more")])
+    assert ([one.event_id for one in good], known) == (["last"], 1)
+    assert [(one.index, one.code) for one in bad] == [(2, "too_many"), (3, "too_many")]
+    one = msgspec.structs.replace(event(line, 0, "x"), decision_id=None, content_id="c7")
+    elsewhere = [msgspec.structs.replace(one, event_id=f"x{n}") for n in range(most + 1)]
+    good, _, bad = checked(live, elsewhere)
+    assert (len(good), [one.code for one in bad]) == (most, ["too_many"])
+
+
 def test_an_event_elsewhere_on_another_day_or_of_another_user_is_another():
     live, _ = one_slate()
     one = Interaction(event_id="same", content_id="c9", user_id="someone", ts=NOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -62,6 +63,11 @@ def unknown_outcomes(live: Memory, events: Iterable[Interaction]) -> set[str]:
     return {key for key in keys if key not in live.outcomes}
 
 
+EVENTS_OF_ONE = 1_000
+"""Of one slate, or of what a user did with one content elsewhere, at most: each is remembered, so that none counts
+twice, and whoever tells without end would make that memory without bound."""
+
+
 def check(
     settings: Settings, live: Memory, events: Sequence[tuple[int, Interaction]], now_ms: int
 ) -> tuple[list[Interaction], int, list[Rejected]]:
@@ -70,7 +76,7 @@ def check(
     slates, outcomes, at = live.slates, live.outcomes, live.contents.rows.at
     good: list[Interaction] = []
     bad: list[Rejected] = []
-    known, batch = 0, set[tuple[str, str]]()
+    known, batch, more = 0, set[tuple[str, str]](), Counter[str]()
     for index, event in events:
         if not earliest <= event.ts <= latest:
             late = event.ts < earliest
@@ -100,6 +106,10 @@ def check(
         if (key, event.event_id) in batch or (outcome is not None and event.event_id in outcome.events):
             known += 1
             continue
+        if (len(outcome.events) if outcome is not None else 0) + more[key] >= EVENTS_OF_ONE:
+            bad.append(Rejected(index, "too_many", f"more than {EVENTS_OF_ONE:,} events of one slate"))
+            continue
         batch.add((key, event.event_id))
+        more[key] += 1
         good.append(event)
     return good, known, bad
