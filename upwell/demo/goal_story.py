@@ -18,6 +18,7 @@ from plotly.subplots import make_subplots
 
 from upwell.demo import run
 from upwell.demo.bootstrap import DAY_MS, time_ms
+from upwell.demo.kept import once
 from upwell.demo.live import Platform
 from upwell.demo.run import Live
 from upwell.errors import UpwellError
@@ -58,16 +59,14 @@ class Told(NamedTuple):
 
 
 class Life(msgspec.Struct):
-    """A life's metrics by day; kept as JSON, so that a command that was cut off goes on with the next one."""
+    """A life's metrics by day, and what became of its goal; kept."""
 
     days: list[dict[str, float]]
     degraded: int
     goal: dict[str, Any] = {}
 
 
-def lived(
-    config: WorldConfig, seed: int, burn_in: int, story: Story, kept: Path, step: Callable[[], None]
-) -> Told:  # fmt: skip
+def lived(config: WorldConfig, seed: int, burn_in: int, story: Story, kept: Path, step: Callable[[], None]) -> Told:
     """Both lives of a platform; those that ``kept`` holds are not lived again. Raises UpwellError where nothing is
     proposed."""
     kept.mkdir(parents=True, exist_ok=True)
@@ -75,23 +74,16 @@ def lived(
     world_file.write_text(to_toml(config), "utf-8")
     begins: WorldState | None = None
 
-    def one(name: str, goal: dict[str, Any], morning: run.Morning, **given: object) -> Life:
+    def one(goal: dict[str, Any], morning: run.Morning, **given: object) -> Life:
         nonlocal begins
-        path = kept / f"{name}-{seed}.json"
-        if path.exists():
-            return msgspec.json.decode(path.read_bytes(), type=Life)
         begins = begins if begins is not None else world.burnt_in(config, seed, burn_in, step)
         found = run.live(config, begins, story.days, lambda figures: step(), float("inf"), morning, **given)
         days = [proof.expected(metrics.daily(config, report)) for report in found.reports]
-        life = Life(days, found.figures.degraded, goal)
-        part = path.with_suffix(".part")
-        part.write_bytes(msgspec.json.encode(life))
-        part.replace(path)
-        return life
+        return Life(days, found.figures.degraded, goal)
 
     goal: dict[str, Any] = {}
-    without = one("without", {}, lambda day, state, live: state)
-    under = one("under", goal, mornings(story, goal), goals_world=world_file)
+    without = once(kept / f"without-{seed}.json", Life, lambda: one({}, lambda day, state, live: state))
+    under = once(kept / f"under-{seed}.json", Life, lambda: one(goal, mornings(story, goal), goals_world=world_file))
     return Told(without.days, under.days, under.goal | {"degraded": without.degraded + under.degraded})
 
 

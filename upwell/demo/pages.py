@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +30,10 @@ def objective(curves: dict[str, list[float]]) -> go.Figure:
 
 def versions(of: list[dict[str, Any]]) -> str:
     rows = [
-        f"<tr><td>{page.text(one['id'])}</td><td>{when(event['at_ms'])}</td><td>{page.text(event['what'])}</td>"
+        f"<tr><td>{page.text(one['id'])}</td><td>{page.when(event['at_ms'])}</td><td>{page.text(event['what'])}</td>"
         f"<td>{event['share']:.0%}</td><td>{page.text(event['why'])}</td></tr>"
         for one in of
         for event in one["history"]
     ]
     head = "<tr><th>version</th><th>when</th><th>what</th><th>users</th><th>why</th></tr>"
     return f"<table>{head}{''.join(rows)}</table>"
-
-
-def when(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M") if at_ms else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import numpy as np
 from upwell.agents.network import Layer, first_policy, pack_policy, save_policy
 from upwell.demo import run
 from upwell.demo.bootstrap import time_ms
+from upwell.demo.kept import once
 from upwell.demo.live import Figures
 from upwell.demo.run import Live, Lived
 from upwell.errors import BadRequest
@@ -229,7 +231,7 @@ def recovered(curves: dict[str, list[float]], on: int, days: int = 7) -> dict[st
 
 
 class Told(msgspec.Struct):
-    """What is told of a life; kept as JSON, so that a command that was cut off goes on with the next one."""
+    """What is told of a life, and kept."""
 
     objective: list[float]  # of each day
     versions: list[dict[str, Any]]
@@ -276,23 +278,18 @@ def run_all(
     step: Callable[[Figures], None], kept: Path,
 ) -> dict[str, Any]:  # fmt: skip
     """Lives of a scenario, one after the other; those that ``kept`` holds are not lived again."""
-    kept.mkdir(parents=True, exist_ok=True)
-    lives: dict[str, Told] = {}
     morning: Morning | None = None
-    for what, variant in variants.items():
-        path = kept / f"{what}.json"
-        if path.exists():
-            lives[what] = msgspec.json.decode(path.read_bytes(), type=Told)
-            continue
+
+    def live(variant: Variant) -> Told:
+        nonlocal morning
         morning = morning or begin()
         began = time.perf_counter()
         life, versions = lived(config, morning.state, variant, days, step)
         figures = life.figures
-        lives[what] = Told(
+        return Told(
             objectives(config, morning.raw, life.reports), versions, figures.decisions, figures.events,
             figures.degraded, figures.quantile_ms(0.99), time.perf_counter() - began,
         )  # fmt: skip
-        part = path.with_suffix(".part")
-        part.write_bytes(msgspec.json.encode(lives[what]))
-        part.replace(path)
+
+    lives = {what: once(kept / f"{what}.json", Told, partial(live, variant)) for what, variant in variants.items()}
     return summary(name, days, lives)

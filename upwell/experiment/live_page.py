@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,12 @@ def write_page(told: dict[str, Any], path: Path) -> None:
         [arm["arm"], f"{arm['users']:,}", f"{arm['slates']:,}", *(value(arm["metrics"][name]) for name in metrics)]
         for arm in told["arms"]
     ]
-    history = [[when(event["at_ms"]), event["what"], event["who"], event["why"]] for event in told["history"]]
+    history = [[page.when(event["at_ms"]), event["what"], event["who"], event["why"]] for event in told["history"]]
     p = told["sample_ratio_p"]
     parts = [
         f"<h1>{page.text(told['name'])}</h1>",
         page.box("warning" if p < 0.001 else "verdict", verdicts),
-        page.section("Arms", f"Since {when(told['since_ms'])}; the first is the control.",
+        page.section("Arms", f"Since {page.when(told['since_ms'])}; the first is the control.",
                      page.table(["arm", "users", "slates", *metrics], arms)),
         *(
             page.section(f"{arm} over the control", "Lifts with 95% intervals that hold however often one looks.",
@@ -102,7 +101,3 @@ def percent(share: float | None) -> str:
 
 def value(level: float | None) -> str:
     return "" if level is None else f"{level:.4g}"
-
-
-def when(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M")

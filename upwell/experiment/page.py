@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ def text(value: str) -> str:
 
 def paragraph(value: str, lang: str = "") -> str:
     return f"<p{f' lang={lang!r}' if lang else ''}>{text(value)}</p>"
+
+
+def when(at_ms: int) -> str:
+    """A time of Unix ms, in UTC; nothing for 0."""
+    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M") if at_ms else ""
 
 
 def box(kind: str, lines: Sequence[str]) -> str:

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from upwell.service import experiments
 from upwell.service.audit import GUARD
 from upwell.service.errors import Refused
 from upwell.service.experiments import Held
-from upwell.service.memory import GROUPS, exposed_of
+from upwell.service.memory import GROUPS, by_group, exposed_of
 from upwell.state.batch import Batch
 from upwell.state.port import Store
 from upwell.statistics.effects import sequential_effect
@@ -59,9 +60,9 @@ def tallies(store: Store, held: Held) -> list[dict[str, int]]:
     return store.counters("meta", [exposed_of(held.name, held.stage, arm.name) for arm in arms])
 
 
-def groups(tally: Mapping[str, int], name: str) -> np.ndarray:
-    """A counter by group of users, ``[GROUPS]``. Who experiments are on is of no holdout."""
-    return np.array([tally.get(f"free{group}_{name}", 0) for group in range(GROUPS)], np.float64)
+def groups(tally: Mapping[str, int], name: str) -> npt.NDArray[np.float64]:
+    """A counter of an arm by group of users, ``[GROUPS]``: who experiments are on is of no holdout."""
+    return by_group(tally, "free", name)
 
 
 def moments_of(arms: Tallies, metric: str) -> Moments:
@@ -85,15 +86,15 @@ def mismatch(held: Held, arms: Tallies) -> float:
 def judged(held: Held, arms: Tallies) -> list[Verdict]:
     """A verdict for each arm after the first, the control, all right together with 95%."""
     plan, broken = held.plan, mismatch(held, arms)
+    each = {name: moments_of(arms, name) for name in {plan.metric, *(one.metric for one in plan.guardrails)}}
+
+    def metric(arm: int, name: str, tolerated: float = 0.0, up_is_good: bool = True) -> Metric:
+        return Metric(name, each[name].at(0), each[name].at(arm), plan.mde, tolerated, up_is_good)
+
     found: list[Verdict] = []
-    for i in range(1, len(arms)):
-
-        def metric(name: str, tolerated: float, up_is_good: bool, i: int = i) -> Metric:
-            both = moments_of(arms, name)
-            return Metric(name, both.at(0), both.at(i), plan.mde, tolerated, up_is_good)
-
-        guardrails = [metric(one.metric, one.tolerated, one.up_is_good) for one in plan.guardrails]
-        found.append(verdict(metric(plan.metric, 0.0, True), guardrails, broken, 0.05 / (len(arms) - 1)))
+    for arm in range(1, len(arms)):
+        guardrails = [metric(arm, *msgspec.structs.astuple(one)) for one in plan.guardrails]
+        found.append(verdict(metric(arm, plan.metric), guardrails, broken, 0.05 / (len(arms) - 1)))
     return found
 
 

@@ -26,11 +26,10 @@ ID = OFFSET = "experiments"
 KEPT = 500
 """Experiments; of more, no new one is begun: their names must not come again."""
 EVENTS = 100
-METRICS = ("ctr", "real_engagement", "gmv_per_user", "watch_minutes_per_user", "impressions_per_user", "heated_share")
-"""What is counted of each arm. A user here is one who came since the experiment began."""
 Metric = Literal[
     "ctr", "real_engagement", "gmv_per_user", "watch_minutes_per_user", "impressions_per_user", "heated_share"
 ]
+"""What is counted of each arm. A user here is one who came since the experiment began."""
 MODES = ("ranker", "rules", "policy")
 """Who may decide, each doing more than the one before."""
 SETTINGS = ("mode", "policy", "exploration", "heating")

@@ -23,7 +23,7 @@ from upwell.service.audit import GUARD
 from upwell.service.course import Course
 from upwell.service.errors import Refused
 from upwell.service.goals import Goals, Held
-from upwell.service.memory import GROUPS, WEIGHED
+from upwell.service.memory import GROUPS, WEIGHED, by_group
 from upwell.state.port import Store
 from upwell.statistics.evidence import Interval, always_valid
 
@@ -147,8 +147,7 @@ def counted(tally: Mapping[str, int], sides: Sequence[str], how: Counted) -> Cou
     """A metric of the users of ``sides``; ``NOTHING`` where nothing was counted yet."""
 
     def of(name: str) -> npt.NDArray[np.float64]:
-        each = [[tally.get(f"{side}{group}_{name}", 0) for group in range(GROUPS)] for side in sides]
-        return np.asarray(each, np.float64).sum(axis=0)
+        return np.stack([by_group(tally, side, name) for side in sides]).sum(axis=0)
 
     sums = of(how.sum)
     units = of(how.of) if how.of else np.full(GROUPS, 1.0 / GROUPS)

@@ -7,10 +7,11 @@ store does not have yet, as one batch with the offsets that it is the state of.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from upwell.model import Content, Interaction, User
 from upwell.regulator import slate
@@ -59,6 +60,11 @@ def slate_of(line: wire.Logged) -> Slate:
 def exposed_of(experiment: str, stage: int, arm: str) -> str:
     """Counters (kind ``meta``) of what came of slates that an experiment's arm decided, by group of users."""
     return f"arm {experiment} {stage} {arm}"
+
+
+def by_group(tally: Mapping[str, int], side: str, name: str) -> npt.NDArray[np.float64]:
+    """A counter of a side's users, ``free`` or ``held``, by group, ``[GROUPS]``."""
+    return np.array([tally.get(f"{side}{group}_{name}", 0) for group in range(GROUPS)], np.float64)
 
 
 class Memory:
