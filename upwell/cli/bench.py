@@ -20,6 +20,7 @@ from upwell.cli import (
     bench_service,
     bench_story,
     bench_train,
+    bench_trust,
 )
 from upwell.cli.common import Json, Overrides, Seed, WorldFile, build_world, emit, progress, table
 from upwell.errors import BadRequest
@@ -35,6 +36,7 @@ bench_goals.register(app)
 bench_program.register(app)
 bench_story.register(app)
 bench_aa.register(app)
+bench_trust.register(app)
 
 
 @app.callback()

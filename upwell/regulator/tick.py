@@ -24,7 +24,8 @@ class RegulatorState(NamedTuple):
     held_clicks: Array  # fading, of the holdout
     held_impressions: Array
     throttle: Array
-    cheat: Array  # bool [M]
+    cheat: Array  # bool [M], heated no more, budget lost
+    frozen: Array  # bool [M], not heated while doubted
 
 
 class Requests(NamedTuple):
@@ -51,6 +52,7 @@ def opened(xp: Namespace, contents: int, budget_coins: float) -> RegulatorState:
         zero,
         zero,
         zero + 1.0,
+        xp.zeros((contents,), dtype=bool),
         xp.zeros((contents,), dtype=bool),
     )
 
@@ -92,7 +94,8 @@ def allocate(
         elapsed: share of the day's traffic gone, in [0, 1].
         pool_today: impressions of a full pool.
     """
-    books = ledger.release(xp, state.ledger, (requests.give_up & ~owed) | state.cheat, state.cheat)
+    barred = state.cheat | state.frozen
+    books = ledger.release(xp, state.ledger, (requests.give_up & ~owed) | barred, state.cheat)
     share = state.hour_heated / xp.maximum(state.hour_impressions, 1.0)
     reserve = price * guards.price_factor(xp, share, cap)
     paced = xp.maximum(pool_today * xp.minimum(elapsed + 0.1, 1.0) - (pool_today - books.pool), 0.0)
@@ -103,7 +106,7 @@ def allocate(
     asked = xp.where(bid >= reserve, requests.impressions * state.throttle, 0.0)
     chance = xp.minimum(chance, xp.floor(pool_today))  # a larger one would never come, and nor would who is behind it
     wanted = xp.where(owed, chance, asked)
-    wanted = xp.where(state.cheat | (books.outstanding > 0), 0, xp.ceil(wanted)).astype(xp.int32)
+    wanted = xp.where(barred | (books.outstanding > 0), 0, xp.ceil(wanted)).astype(xp.int32)
     rank = xp.where(owed, 2.0 + quality, xp.clip(requests.score, 0.0, 1.0))
     _, order = top_k(xp, xp.where(wanted > 0, rank, -1.0).astype(xp.float32), min(MOST_GRANTS, rank.shape[0]))
     payable = xp.minimum(wanted, books.budget // pricing.bill(xp, reserve, bid, nothing))

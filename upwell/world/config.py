@@ -39,6 +39,8 @@ class Sizes:
     ticks_per_day: int = knob(144, "ticks", "slow ticks a day at the usual traffic; 144 are ten minutes each")
     visits_max: int = knob(40, "requests", "most requests of one user a day")
     grants: int = knob(16, "grants", "grants matched to a segment at a time")
+    bots: int = knob(0, "accounts", "accounts that cheats have beside those of users")
+    visits: int = knob(0, "visits", "most direct visits an hour; at 0 nobody comes but by the ranker, nor is judged")
 
     @property
     def cells(self) -> int:
@@ -157,7 +159,34 @@ class Heating:
     holdout: float = knob(0.05, "share", "users who are never regulated")
     budget: float = knob(100.0, "coins", "a content's own budget at birth")
     first_ask: float = knob(1000.0, "impressions", "what that budget buys at the reference price, times scale")
+    trust: float = knob(0.0, "0 or 1", "1: who is judged to cheat is heated less, or not; needs sizes.visits")
     yuan_per_dau: float = knob(0.0016, "yuan/DAU", "what the whole pool costs a day: 8,000 yuan per 5 million")
+
+
+@dataclass(frozen=True)
+class Direct:
+    """Visits that the ranker did not send; what each kind does is in ``world.visits``."""
+
+    per_day: float = knob(20.0, "visits/day", "of an ordinary content when new, times scale")
+    fade_days: float = knob(5.0, "days", "age at which they have fallen to 1/e")
+    viral: float = knob(0.01, "share", "contents that people pass on; good ones alone")
+    niche: float = knob(0.04, "share", "creators with a small devoted public")
+    fans: float = knob(0.04, "share", "creators whose fans come at once")
+    sleepy: float = knob(0.02, "share", "contents left playing in the background at night")
+    bought: float = knob(0.02, "share", "contents that buy clicks in their first two days")
+    farm: float = knob(0.02, "share", "creators who buy at a farm of accounts that live like people")
+    ring: float = knob(0.02, "share", "creators of a colluding ring")
+    slow_drip: float = knob(0.02, "share", "contents that buy a few clicks a day, for long")
+    adaptive: float = knob(0.02, "share", "contents whose cheating was optimised")
+    budget: float = knob(1.0, "ratio", "factor on the visits that cheats pay for")
+    skill: float = knob(0.3, "share", "how far bots live as people do: 0 crude, 1 as well as they can")
+    per_day_adaptive: float = knob(40.0, "visits/day", "what an adaptive cheat buys, times scale")
+    days_adaptive: float = knob(5.0, "days", "for how long")
+    watch_adaptive: float = knob(0.4, "share", "of its clicks that are watched")
+    engaged_adaptive: float = knob(0.05, "share", "of these that are shared")
+    cover_adaptive: float = knob(1.0, "ratio", "visits of its accounts elsewhere, for one to it")
+    pool_adaptive: float = knob(60.0, "accounts", "that it has")
+    spread_adaptive: float = knob(0.0, "log units", "how far single cheats stray from these five")
 
 
 @dataclass(frozen=True)
@@ -184,6 +213,7 @@ class WorldConfig:
     response: Response = field(default_factory=Response)
     activity: Activity = field(default_factory=Activity)
     heating: Heating = field(default_factory=Heating)
+    direct: Direct = field(default_factory=Direct)
     goal: Goal = field(default_factory=Goal)
 
     def override(self, changes: Mapping[str, float | str]) -> WorldConfig:
@@ -201,7 +231,8 @@ class WorldConfig:
 
 SECTIONS: dict[str, type] = {
     "sizes": Sizes, "interest": Interest, "content": Content, "creator": Creator, "ranker": Ranker,
-    "response": Response, "activity": Activity, "heating": Heating, "goal": Goal,
+    "response": Response, "activity": Activity, "heating": Heating, "direct": Direct,
+    "goal": Goal,
 }  # fmt: skip
 TEXTS = frozenset(f"{s}.{f.name}" for s in SECTIONS for f in fields(SECTIONS[s]) if isinstance(f.default, str))
 """Keys that hold a text instead of a number."""
@@ -220,9 +251,13 @@ jax.tree_util.register_dataclass(
 )
 
 
+SCENARIOS = Path(__file__).parent / "scenarios"
+"""Worlds that ship with the package."""
+
+
 def reference_world() -> WorldConfig:
-    """The fitted reference platform that ships with the package."""
-    return load_world(Path(__file__).parent / "scenarios" / "reference.toml")
+    """The fitted reference platform."""
+    return load_world(SCENARIOS / "reference.toml")
 
 
 def checked(key: str, value: float | str, section: Any, name: str) -> float | str:

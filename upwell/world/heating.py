@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from upwell.agents.xp import BLOCKED, before_equals, hash_uniform, quantise
 from upwell.regulator import guards, slate, tick
 from upwell.regulator.match import held_by
+from upwell.world import suspicion
 from upwell.world.arm import Arm, Batch, View, pool_today
 from upwell.world.config import WorldConfig
 from upwell.world.state import CLICKS, HEATED, IMPRESSIONS, VALID, Array, Users, WorldState
@@ -21,7 +22,11 @@ def slow_tick(config: WorldConfig, arm: Arm, state: WorldState, view: View, elap
     assert arm.requests is not None
     heating, stats = config.heating, state.contents.stats
     cheat = guards.proven_cheat(jnp, stats[:, CLICKS], stats[:, VALID])
-    state = state._replace(regulator=state.regulator._replace(cheat=cheat))
+    regulator = state.regulator._replace(cheat=cheat)
+    if state.trust is not None:
+        _, frozen, zeroed = suspicion.consequences(config, state)
+        regulator = regulator._replace(cheat=cheat | zeroed, frozen=frozen)
+    state = state._replace(regulator=regulator)
     owed = chances_owed(config, state, view)
     price = tick.reference_price(jnp, heating.first_ask, heating.budget, state.scale)
     quality = (stats[:, VALID] + 1.0) / (stats[:, IMPRESSIONS] * state.platform_ctr + 2.0)
@@ -35,7 +40,8 @@ def slow_tick(config: WorldConfig, arm: Arm, state: WorldState, view: View, elap
 def chances_owed(config: WorldConfig, state: WorldState, view: View) -> Array:
     """New contents that have not had their heating chance yet, bool ``[M]``."""
     heated = state.contents.stats[:, HEATED]
-    return guards.owed_a_chance(heated, view.age_days, state.scale, config.heating.chance, state.regulator.cheat)
+    barred = state.regulator.cheat | state.regulator.frozen
+    return guards.owed_a_chance(heated, view.age_days, state.scale, config.heating.chance, barred)
 
 
 def match_grants(config: WorldConfig, arm: Arm, state: WorldState, view: View, batch: Batch) -> slate.Grants:
@@ -51,6 +57,10 @@ def match_grants(config: WorldConfig, arm: Arm, state: WorldState, view: View, b
     share = shares(outstanding, ids, held, view.tick_key)
     logits = arm.heat(view, batch, ids)
     usable = held[:, None, :] & jnp.isfinite(logits) & ~seen(state.users, batch.place, ids)
+    if state.trust is not None:
+        narrowed, _, _ = suspicion.consequences(config, state)
+        cells = jnp.arange(ids.shape[0])[:, None]
+        usable &= ~(narrowed[ids][:, None, :] & suspicion.doubted(state)[cells, batch.place][..., None])
     scores = jnp.where(usable, quantise(jnp, jnp.nan_to_num(logits, neginf=0.0)), BLOCKED)
     return slate.Grants(ids, scores, share)
 

@@ -10,7 +10,8 @@ from upwell.agents import mind, user
 from upwell.agents.xp import hash_uniform, quantise
 from upwell.regulator import guards, ledger, slate
 from upwell.regulator.assignment import HOLDOUT_SALT, assign
-from upwell.world import catalogue, measure, ranker
+from upwell.regulator.trust.evidence import Events
+from upwell.world import catalogue, measure, ranker, suspicion
 from upwell.world.arm import Arm, Batch, Lesson, View, view_of, worked_out
 from upwell.world.config import WorldConfig
 from upwell.world.heating import match_grants, seen, slow_tick
@@ -157,11 +158,15 @@ def serve(
     if arm.study is not None:
         state = state._replace(arm=arm.study(view, batch, shown, out))
     state, summed = remember(config, state, users, shown, out, moment)
+    if state.trust is not None:
+        state = suspicion.feed(state, evidence_of(config, state, shown, out, moment, user_id))
 
     # The ledger learns what was delivered; the guards learn what it did to click rates.
     regulator = state.regulator
     if arm.match is not None:
         delivered = jnp.round(Tally(*summed.T).heated).astype(jnp.int32)
+        if state.trust is not None:
+            state = state._replace(trust=suspicion.paid(state, delivered))
         regulator = regulator._replace(ledger=ledger.spend(jnp, regulator.ledger, delivered))
     # Sums over contents give those over requests: one product for all of them, and for those of new contents.
     everything = jnp.stack([jnp.ones(summed.shape[0]), view.age_days < 3]) @ summed
@@ -285,6 +290,26 @@ def lesson(moment: Moment, picked: slate.Slate, out: Outcome) -> Lesson:
     return Lesson(
         moment.present, picked.ids, picked.kind, out.clicked, out.valid, out.shared, out.dwell_s, out.value
     )  # fmt: skip
+
+
+def evidence_of(
+    config: WorldConfig, state: WorldState, shown: Shown, out: Outcome, moment: Moment, user_id: Array
+) -> Events:
+    """A batch's slates as evidence of contents and users, flat; absent rows are nobody's."""
+    here, shape = shown.here, shown.ids.shape
+    clicked = out.clicked
+    events = Events(
+        account=jnp.where(here, user_id[..., None], suspicion.account_count(config.sizes)),
+        content=jnp.where(here, shown.ids, config.sizes.contents),
+        creator=state.contents.creator[shown.ids],
+        tag=shown.tags[..., 0],
+        hour=24 * state.day + moment.hour,
+        direct=jnp.zeros((), bool),
+        clicked=clicked,
+        valid=out.valid,
+        engaged=out.shared | (out.value > 0.0),
+    )
+    return Events(*(jnp.broadcast_to(x, shape).reshape(-1) for x in events))
 
 
 def remember(

@@ -85,3 +85,4 @@ class WorldState(NamedTuple):
     platform_ctr: Array  # f32, fading mean
     regulator: Any  # RegulatorState of the arm that runs
     arm: Any  # the arm's own pytree
+    trust: Any = None  # ``suspicion.Suspicion`` where there are direct visits

@@ -19,7 +19,8 @@ import numpy as np
 from jax import lax
 
 from upwell.regulator import guards, ledger, tick
-from upwell.world import catalogue, measure, population, ranker
+from upwell.regulator.trust import judge
+from upwell.world import catalogue, measure, population, ranker, suspicion
 from upwell.world.arm import RAW, Arm, pool_today, view_of
 from upwell.world.config import Sizes, WorldConfig
 from upwell.world.serve import FACTS, Moment, Offer, Told, facts, serve
@@ -49,6 +50,7 @@ def reset(config: WorldConfig, seed: int) -> WorldState:
         platform_ctr=jnp.float32(0.05),
         regulator=tick.opened(jnp, config.sizes.contents, float(config.heating.budget)),
         arm=None,
+        trust=suspicion.opened(config, judge.shipped()) if config.sizes.visits else None,
     )
     # Each leaf its own buffer: ``run_day`` takes the state's memory over.
     return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
@@ -107,6 +109,8 @@ def start_day(config: WorldConfig, arm: Arm, state: WorldState) -> Day:
     books = ledger.earn(jnp, books, earning, 50.0)
     books = ledger.refill(jnp, books, pool_today(config, state))
     state = state._replace(contents=contents, regulator=state.regulator._replace(ledger=books))
+    if state.trust is not None:
+        state = state._replace(trust=suspicion.at_morning(config, state, contents.generation != before))
     if arm.morning is not None:
         state = state._replace(arm=arm.morning(view_of(config, state, (day * 4096).astype(jnp.uint32))))
     active = population.active_today(config, seed, day, state.users)
@@ -229,7 +233,10 @@ def new_hour(config: WorldConfig, arm: Arm, day: Day, hour: Array) -> Day:
     opens = (24 * state.day + hour) % jnp.maximum(config.ranker.no_repeat_h, 1.0).astype(jnp.int32) == 0
     users = state.users._replace(seen=jnp.where(opens, jnp.uint32(0), state.users.seen))
     offer = Offer(ids, state.contents.embedding[ids].swapaxes(1, 2), bias, facts(config, state))
-    return day._replace(state=state._replace(regulator=regulator, users=users), offer=offer, hour=hour)
+    state = state._replace(regulator=regulator, users=users)
+    if state.trust is not None:
+        state = suspicion.hourly(config, state, hour)
+    return day._replace(state=state, offer=offer, hour=hour)
 
 
 def finish_day(config: WorldConfig, day: Day) -> tuple[WorldState, dict[str, Array]]:
@@ -238,6 +245,9 @@ def finish_day(config: WorldConfig, day: Day) -> tuple[WorldState, dict[str, Arr
     contents, left = catalogue.creators_who_leave(config, state.seed, state.day, state.scale, state.contents)
     state = state._replace(contents=contents)
     report = measure.day_report(config, state, day.active, counts, left)
+    if state.trust is not None:
+        report |= suspicion.report(config, state)
+        state = state._replace(trust=suspicion.at_night(config, state))
     rate = counts.clicks / jnp.maximum(counts.impressions, 1.0)
     return state._replace(
         day=state.day + 1,

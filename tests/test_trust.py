@@ -1,0 +1,212 @@
+"""Trust: evidence counted by hand, the same in both backends and however it is cut; rings; heads that add up."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from upwell.regulator.trust import evidence, judge, rings
+from upwell.regulator.trust.evidence import Events
+
+CONTENTS, ACCOUNTS, CREATORS = 5, 4, 3
+OF = np.array([0, 0, 1, 1, 2])  # creators of contents
+
+
+def events(rows) -> Events:
+    """Rows of (account, content, tag, hour, direct, clicked, valid, engaged)."""
+    account, content, tag, hour, *flags = (np.array(column) for column in zip(*rows, strict=True))
+    return Events(account, content, OF[content], tag, hour, *(flag.astype(bool) for flag in flags))
+
+
+def learnt(xp, batches, content_doubt=None, account_doubt=None):
+    contents, accounts = evidence.none_of_contents(xp, CONTENTS), evidence.none_of_accounts(xp, ACCOUNTS)
+    doubt = xp.zeros(CONTENTS + 1) if content_doubt is None else xp.asarray(content_doubt)
+    guilt = xp.zeros(ACCOUNTS + 1) if account_doubt is None else xp.asarray(account_doubt)
+    for batch in batches:
+        own = Events(*(xp.asarray(column) for column in batch))
+        contents, accounts = evidence.learn(xp, contents, accounts, own, doubt, guilt)
+    return contents, accounts
+
+
+def test_counted_by_hand():
+    batch = events([
+        (0, 0, 7, 1, 0, 0, 0, 0),  # shown in the feed, not clicked
+        (0, 0, 7, 1, 0, 1, 1, 0),  # clicked and watched
+        (1, 1, 7, 2, 1, 1, 1, 1),  # a direct visit, watched and shared
+        (1, 0, 8, 2, 1, 1, 0, 0),  # the same account, the same creator, the same hour
+        (2, 1, 7, 2, 1, 1, 0, 0),  # another's, of the same hour as the visit before to this content
+        (2, 4, 7, 3, 1, 1, 0, 0),  # the same tag as the click before, another creator
+    ])  # fmt: skip
+    contents, accounts = learnt(np, [batch], account_doubt=[0.0, 0.5, 0.25, 0.0, 0.0], content_doubt=[0.1] * 6)
+    assert contents.shown.tolist() == [2, 0, 0, 0, 0, 0]
+    assert contents.clicks.tolist() == [1, 0, 0, 0, 0, 0]
+    assert contents.valid.tolist() == [1, 0, 0, 0, 0, 0]
+    assert contents.direct.tolist() == [1, 2, 0, 0, 1, 0]
+    assert contents.direct_valid.tolist() == [0, 1, 0, 0, 0, 0]
+    assert contents.direct_engaged.tolist() == [0, 1, 0, 0, 0, 0]
+    np.testing.assert_allclose(contents.doubt, [0.5, 0.75, 0, 0, 0.25, 0])
+    assert contents.strangers.tolist() == [1, 2, 0, 0, 1, 0]
+    assert contents.together.tolist() == [0, 1, 0, 0, 0, 0]
+    assert contents.again.tolist() == [1, 0, 0, 0, 0, 0]
+    assert accounts.clicks.tolist()[:4] == [1, 2, 2, 0]
+    assert accounts.valid.tolist()[:4] == [1, 1, 0, 0]
+    assert accounts.engaged.tolist()[:4] == [0, 1, 0, 0]
+    assert accounts.direct.tolist()[:4] == [0, 2, 2, 0]
+    np.testing.assert_allclose(accounts.guilt[:4], [0.1, 0.2, 0.2, 0.0], rtol=1e-6)
+    assert accounts.together.tolist()[:4] == [0, 1, 0, 0]
+    assert accounts.alike.tolist()[:4] == [0, 0, 1, 0]
+
+
+def test_who_clicked_in_the_feed_before_is_no_stranger():
+    feed, direct = (0, 2, 1, 5, 0, 1, 0, 0), (0, 1, 1, 6, 1, 1, 0, 0)
+    contents, _ = learnt(np, [events([feed]), events([direct]), events([direct])])
+    assert contents.strangers.tolist() == [0] * 6
+
+
+row = st.tuples(
+    st.integers(0, ACCOUNTS - 1), st.integers(0, CONTENTS - 1), st.integers(0, 3), st.integers(0, 3), st.booleans(),
+    st.booleans(), st.booleans(), st.booleans(),
+).map(lambda r: (*r[:5], r[4] or r[5], r[6] and (r[4] or r[5]), r[7] and r[6] and (r[4] or r[5])))  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(row, min_size=2, max_size=24), st.data())
+def test_however_it_is_cut(rows, data):
+    """But for who is a stranger and how doubted visitors are, which is as it stood before each batch."""
+    rows = sorted(rows, key=lambda r: r[3])
+    cut = data.draw(st.integers(1, len(rows) - 1))
+    whole, parts = learnt(np, [events(rows)]), learnt(np, [events(rows[:cut]), events(rows[cut:])])
+    for one, other in zip(whole, parts, strict=True):
+        for name in one._fields:
+            if name != "strangers":
+                # The last row is nobody's, and holds whatever was left out.
+                np.testing.assert_array_equal(getattr(one, name)[:-1], getattr(other, name)[:-1], err_msg=name)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(row, min_size=8, max_size=8))
+def test_backends_agree(rows):
+    theirs, ours = learnt(jnp, [events(rows)]), learnt(np, [events(rows)])
+    for one, other in zip(ours, theirs, strict=True):
+        for name in one._fields:
+            np.testing.assert_allclose(getattr(one, name)[:-1], np.asarray(getattr(other, name))[:-1], atol=1e-6)
+
+
+def test_newcomers_begin_with_nothing():
+    contents, accounts = learnt(np, [events([(0, 0, 1, 5, 1, 1, 1, 0), (1, 1, 1, 5, 1, 1, 1, 0)])])
+    who = np.array([True, False, False, False, False, False])
+    after = evidence.forgotten(np, contents, who)
+    assert after.direct.tolist() == [0, 1, 0, 0, 0, 0]
+    assert after.last_h[0] == evidence.NEVER_H
+    assert evidence.forgotten(np, accounts, who[:5]).last_creator[:2].tolist() == [-1, 0]
+
+
+def test_sums_by_creator():
+    contents, _ = learnt(np, [events([(0, c, 1, c, 1, 1, 0, 0) for c in (0, 1, 1, 2, 4)])])
+    theirs = evidence.by_creator(np, contents, OF, CREATORS)
+    assert theirs.direct.tolist() == [3, 1, 1, 0]
+
+
+# ---- rings
+
+
+def public(rng, accounts=2_000, creators=200, topics=20):
+    """Ordinary people: each is a regular of a few creators of the topic that they like."""
+    topic = np.arange(creators) % topics
+    rows, columns = [], []
+    for account in range(accounts):
+        own = np.flatnonzero(topic == rng.integers(topics))
+        for creator in rng.choice(own, rng.integers(1, 4), replace=False):
+            rows.append(account)
+            columns.append(creator)
+    return rows, columns, topic
+
+
+def matrix(rows, columns, accounts=2_000, creators=200):
+    return sparse.coo_matrix((np.full(len(rows), 3.0), (rows, columns)), (accounts, creators)).tocsr()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_ring_is_found_and_nobody_else(seed):
+    rng = np.random.default_rng(seed)
+    rows, columns, topic = public(rng)
+    ring, members = rng.choice(200, 6, replace=False), rng.choice(2_000, 10, replace=False)
+    for member in members:
+        for creator in rng.choice(ring, 5, replace=False):
+            rows.append(member)
+            columns.append(creator)
+    found = rings.find(matrix(rows, columns), topic)
+    assert set(np.flatnonzero(found.creators)) == set(ring)
+    assert (found.creators[ring] > 0.5).all()
+    deep = np.flatnonzero(found.accounts > 0.5)
+    assert set(deep) == set(members)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_honest_people_are_no_ring(seed):
+    rows, columns, topic = public(np.random.default_rng(seed))
+    found = rings.find(matrix(rows, columns), topic)
+    assert not found.creators.any()
+    assert not found.accounts.any()
+
+
+def test_nobody_at_all():
+    found = rings.find(sparse.csr_matrix((3, 2)), np.zeros(2, int))
+    assert found.accounts.tolist() == [0, 0, 0]
+    assert found.creators.tolist() == [0, 0]
+
+
+# ---- judgements
+
+
+def test_a_head_by_hand():
+    head = judge.Head(np.float32(-1.0), np.array([2.0, 1.0], np.float32), np.diag([0.0, 0.25, 0.0]).astype(np.float32))
+    judged = judge.judged(np, head, np.array([[0.0, 0.0], [1.0, 0.0]], np.float32))
+    np.testing.assert_allclose(judged.probability, [1 / (1 + np.e), 1 / (1 + np.exp(-1.0))], rtol=1e-6)
+    # The second's logit is 1 with a standard error of .5.
+    np.testing.assert_allclose(judged.low[1], 1 / (1 + np.exp(-(1.0 - 1.64 * 0.5))), rtol=1e-6)
+    np.testing.assert_allclose(judged.high[1], 1 / (1 + np.exp(-(1.0 + 1.64 * 0.5))), rtol=1e-6)
+    assert judged.low[0] == judged.high[0] == judged.probability[0]
+
+
+def test_reasons_add_up():
+    heads, rng = judge.shipped(), np.random.default_rng(0)
+    traits = rng.normal(size=(7, len(judge.CONTENT_TRAITS))).astype(np.float32)
+    named = judge.reasons(heads.content, judge.CONTENT_TRAITS, traits)
+    logit = heads.content.bias + sum(named.values())
+    told = judge.judged(np, heads.content, traits).probability
+    np.testing.assert_allclose(1 / (1 + np.exp(-logit)), told, rtol=1e-4, atol=1e-6)
+
+
+def standing(rows, xp=np):
+    heads = judge.shipped()
+    contents, accounts = learnt(xp, [events(rows)] * 4)
+    nothing = xp.zeros(CREATORS + 1), xp.zeros(ACCOUNTS + 1)
+    of = judge.traits(
+        xp, heads, contents, accounts, xp.asarray(OF), xp.full(ACCOUNTS + 1, 100.0), *nothing, xp.zeros(CONTENTS + 1)
+    )  # fmt: skip
+    return judge.stand(xp, heads, of)
+
+
+ROWS = [(a % 4, a % 5, a % 3, a // 6, a % 2, True, a % 3 > 0, a % 6 == 1) for a in range(24)]
+
+
+def test_judgements_agree_between_backends():
+    ours, theirs = standing(ROWS), standing(ROWS, jnp)
+    for one, other in zip(ours, theirs, strict=True):
+        for name in one._fields:
+            np.testing.assert_allclose(getattr(one, name), np.asarray(getattr(other, name)), rtol=1e-4, atol=1e-6)
+
+
+def test_bought_clicks_are_doubted_more_than_honest_ones():
+    feed = [(a % 4, c, 1, a, False, True, True, False) for a in range(20) for c in (0, 3)]
+    bought = [(0, 0, 1, 30, True, True, False, False)] * 30
+    judged = standing(feed + bought).content
+    assert judged.probability[0] > 0.5 > judged.probability[3]
+    assert (judged.low[:-1] <= judged.probability[:-1]).all()
+    assert (judged.probability[:-1] <= judged.high[:-1]).all()
+    assert judged.probability[-1] == 0.0

@@ -1,0 +1,148 @@
+"""Fitting the heads of trust on simulated platforms, where it is known who cheats.
+
+The traits that hang on judgements (of a content's visitors, its creator, an account's contents) are those of the heads
+before, so data and fit take turns a few times. Kinds of cheat that are held out of the training platforms stay unknown
+to the heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from upwell.regulator.trust.judge import Head, Heads
+from upwell.world import suspicion, visits, world
+from upwell.world.arm import Arm
+from upwell.world.config import WorldConfig
+
+Floats = npt.NDArray[np.float64]
+RIDGE = 1.0
+"""Strength of the normal prior around 0 on each weight, as so many observations."""
+HELD_OUT = ("slow_drip", "adaptive")
+"""Kinds of cheat that no head is ever fitted on."""
+
+
+class Sample(NamedTuple):
+    """Contents or accounts on some days, ``[N]``."""
+
+    traits: npt.NDArray[np.float32]  # [N, F]
+    cheats: npt.NDArray[np.bool_]
+    weight: npt.NDArray[np.float64]  # one for each content or account, over its days
+
+
+class Samples(NamedTuple):
+    """Of contents, and of accounts."""
+
+    contents: Sample
+    accounts: Sample
+
+
+def platform(config: WorldConfig, seed: int) -> WorldConfig:
+    """The training platform of a seed: without the kinds held out, and with bots of another budget and skill."""
+    drawn = np.random.default_rng([seed, 51])
+    return config.override(
+        {f"direct.{name}": 0.0 for name in HELD_OUT}
+        | {
+            "direct.budget": float(np.exp(drawn.uniform(np.log(0.3), np.log(3.0)))),
+            "direct.skill": float(drawn.uniform(0.0, 0.8)),
+        }
+    )
+
+
+def days(
+    config: WorldConfig, arm: Arm, seed: int, heads: Heads, burn_in: int, many: int
+) -> Iterator[tuple[world.WorldState, dict[str, npt.NDArray[np.float32]]]]:
+    """A platform judged by ``heads``, day by day under ``arm``: its state after each, and the day's report."""
+    state = world.burnt_in(config, seed, burn_in)
+    state = state._replace(trust=suspicion.opened(config, heads))
+    state = world.under(config, arm, state)
+    for _ in range(many):
+        state, report = world.run_day(config, arm, state)
+        yield state, world.to_host(report)
+
+
+traits = jax.jit(suspicion.traits)
+
+
+def gathered(config: WorldConfig, arm: Arm, seeds: range, heads: Heads, many: int, step: Callable[[], None]) -> Samples:
+    """Who was there at the end of each day, and whether they cheat."""
+    contents, accounts = list[Sample](), list[Sample]()
+    for seed in seeds:
+        own = platform(config, seed)
+        users = suspicion.account_count(config.sizes) - config.sizes.bots
+        for state, _ in days(own, arm, seed, heads, BURN_IN, many):
+            of = traits(own, state)
+            contents.append(of_contents(own, state, np.asarray(of.content)[:-1]))
+            known = np.asarray(state.trust.accounts.clicks)[:-1] > 0
+            cheats = np.arange(len(known)) >= users
+            accounts.append(Sample(np.asarray(of.account)[:-1][known], cheats[known], np.full(known.sum(), 1.0 / many)))
+            step()
+    return Samples(joined(contents), joined(accounts))
+
+
+def of_contents(config: WorldConfig, state: world.WorldState, of: npt.NDArray[np.float32]) -> Sample:
+    """The day's contents of which anything is known; each counts for one, whatever its age at the end."""
+    kind = np.asarray(visits.kinds(config, state))
+    cheats = (kind >= visits.BOUGHT) | np.asarray(state.contents.clickbait)
+    own = state.trust.contents
+    known = np.asarray(own.direct + own.clicks)[:-1] >= KNOWN
+    life = np.asarray(state.contents.death_day - state.contents.born_day, np.float64)
+    return Sample(of[known], cheats[known], 1.0 / np.minimum(life, 14.0)[known])
+
+
+def joined(samples: list[Sample]) -> Sample:
+    return Sample(*(np.concatenate(column) for column in zip(*samples, strict=True)))
+
+
+BURN_IN = 2
+"""Days of raw ranking before anybody is judged."""
+KNOWN = 5
+"""Clicks from which a content says anything about itself."""
+
+
+def fitted(sample: Sample) -> Head:
+    """Logistic regression with a ridge prior, and the weights' covariance: the inverse of the curvature there."""
+    x = np.concatenate([np.ones((len(sample.traits), 1)), sample.traits.astype(np.float64)], axis=1)
+    y, weight = sample.cheats.astype(np.float64), sample.weight
+    prior = np.full(x.shape[1], RIDGE)
+    prior[0] = 1e-6
+
+    def loss(w: Floats) -> tuple[float, Floats]:
+        z = x @ w
+        value = (weight * (np.logaddexp(0.0, z) - y * z)).sum() + 0.5 * (prior * w * w).sum()
+        return value, x.T @ (weight * (expit(z) - y)) + prior * w
+
+    found = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 2_000})
+    p = expit(x @ found.x)
+    curvature = (x * (weight * p * (1.0 - p))[:, None]).T @ x + np.diag(prior)
+    return Head(found.x[0], found.x[1:], np.linalg.inv(curvature))
+
+
+def fit(
+    config: WorldConfig, arm: Arm, heads: Heads, seeds: int, many: int, rounds: int, step: Callable[[], None]
+) -> Heads:
+    """Heads fitted in turns with the platforms that they judge, each round on other seeds."""
+    for turn in range(rounds):
+        first = 1_000 + turn * seeds
+        samples = gathered(config, arm, range(first, first + seeds), heads, many, step)
+        heads = Heads(fitted(samples.contents), fitted(samples.accounts))
+    return heads
+
+
+def write(heads: Heads, path: Path) -> None:
+    """Heads as JSON, in whole or not at all."""
+    kept = {
+        who: {name: np.asarray(x).tolist() for name, x in head._asdict().items()}
+        for who, head in heads._asdict().items()
+    }
+    part = path.with_suffix(".part")
+    part.write_bytes(msgspec.json.encode(kept))
+    part.replace(path)
