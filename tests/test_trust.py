@@ -19,7 +19,8 @@ OF = np.array([0, 0, 1, 1, 2])  # creators of contents
 def events(rows) -> Events:
     """Rows of (account, content, tag, hour, direct, clicked, valid, engaged)."""
     account, content, tag, hour, *flags = (np.array(column) for column in zip(*rows, strict=True))
-    return Events(account, content, OF[content], tag, hour, *(flag.astype(bool) for flag in flags))
+    direct, *rest = (flag.astype(bool) for flag in flags)
+    return Events(account, content, OF[content], tag, hour, direct, ~direct, *rest)
 
 
 def learnt(xp, batches, content_doubt=None, account_doubt=None):

@@ -30,7 +30,7 @@ def cost(accounts: int, contents: int, creators: int, batch: int, batches: int, 
         valid = clicked & (rng.random(batch) < 0.6)
         events = Events(
             rng.integers(0, accounts, batch), content, creator_of[content], content % 64, np.full(batch, n), direct,
-            clicked, valid, valid & (rng.random(batch) < 0.05),
+            ~direct, clicked, valid, valid & (rng.random(batch) < 0.05),
         )  # fmt: skip
         begun = time.perf_counter()
         known, who = evidence.learn(np, known, who, events, doubt, guilt)

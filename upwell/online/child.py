@@ -1,4 +1,4 @@
-"""A process beside the service, ``python -m upwell.online.child learner|proposer FD``: see ``service.child``."""
+"""A process beside the service, ``python -m upwell.online.child learner|judge|proposer FD``: see ``service.child``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NICE = 10
 def main() -> None:
     role, settings = sys.argv[1], begun()
     os.nice(NICE)
-    learn(settings) if role == "learner" else propose(settings)
+    {"learner": learn, "judge": judge, "proposer": propose}[role](settings)
 
 
 def learn(settings: Settings) -> None:
@@ -34,6 +34,22 @@ def learn(settings: Settings) -> None:
         )  # fmt: skip
         ready()
         learner.run(lambda: not stopped.is_set())
+    finally:
+        store.close()
+
+
+def judge(settings: Settings) -> None:
+    from upwell.online.judge import Judge
+
+    stopped, store = stop_asked(), open_store(settings.store_url)
+    try:
+        journal = settings.data / "journal"
+        journal.mkdir(parents=True, exist_ok=True)
+        one = Judge(
+            settings, store, lambda group, at: open_consumer(settings.events_url, journal, group, at), identity(journal)
+        )
+        ready()
+        one.run(lambda: not stopped.is_set())
     finally:
         store.close()
 

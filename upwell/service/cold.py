@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from upwell.model import ID_BYTES, Content, User
-from upwell.service import views
+from upwell.service import trust, views
 from upwell.service.audit import NAME_LETTERS, Who
 from upwell.service.auth import CLIENT, OPERATOR, OPERATORS
 from upwell.service.errors import Refused, body_of, decode_refusal
@@ -84,6 +84,9 @@ def add_routes(app: FastAPI) -> None:
     app.add_api_route("/v1/contents", post_content, methods=["POST"], status_code=201)
     app.add_api_route("/v1/contents/{id:path}", get_content, methods=["GET"])
     app.add_api_route("/v1/contents/{id:path}", delete_content, methods=["DELETE"])
+    app.add_api_route("/v1/trust", get_trust, methods=["GET"])
+    app.add_api_route("/v1/trust/{id:path}", get_trust_of, methods=["GET"])
+    app.add_api_route("/v1/trust/{id:path}", put_trust, methods=["PUT"])
     app.add_api_route("/v1/users/{id:path}", put_user, methods=["PUT"])
     app.add_api_route("/v1/users/{id:path}", get_user, methods=["GET"])
     app.add_api_route("/v1/users/{id:path}", delete_user, methods=["DELETE"])
@@ -151,6 +154,25 @@ async def get_user(id: str, http: Request) -> Response:
 async def delete_user(id: str, http: Request) -> Response:
     """Erase all that is stored of a user: record, history, decisions, log entries."""
     return answer({"erased": await node_of(http).erasure.erase(checked(id))})
+
+
+async def get_trust(http: Request) -> Response:
+    """Who is doubted: contents, creators and users, and operators' words; whether the judge is there."""
+    return answer(await views.trusted(node_of(http)))
+
+
+async def get_trust_of(id: str, http: Request) -> Response:
+    """A content's probability to cheat, with its interval, its reasons and what follows."""
+    return answer(views.trusted_of(node_of(http), checked(id)))
+
+
+async def put_trust(id: str, http: Request) -> Response:
+    """An operator's word on a content: `honest` or `cheat` stands above the judge's; null takes it back."""
+    node = node_of(http)
+    asked = await body_as(http, trust.Asked)
+    views.trusted_of(node, checked(id))
+    await node.appeal(id, asked, who_of(http))
+    return answer(views.trusted_of(node, id))
 
 
 async def get_decision(id: str, http: Request, content: str | None = None) -> Response:

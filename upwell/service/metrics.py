@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import Scope
 
+from upwell.regulator.trust.judge import FROZEN, NARROWED
 from upwell.service.node import Node
 
 HOT = ("/v1/recommend", "/v1/interactions")
@@ -21,6 +22,10 @@ GAUGES = {
     "upwell_ticks": "Slow ticks so far",
     "upwell_decided": "Slates decided by this server so far",
     "upwell_compute_seconds": "Time that deciding and logging them took",
+    "upwell_trust_narrowed": "Contents that are heated to trusted users only, or not at all",
+    "upwell_trust_frozen": "Contents that are judged to cheat and get no heating",
+    "upwell_trust_doubted_users": "Users who are judged to cheat",
+    "upwell_trust_ring_creators": "Creators in rings",
     "upwell_tfserving_answered": "Batches whose networks TensorFlow Serving worked out",
     "upwell_tfserving_fallbacks": "Batches whose networks were worked out here in its place",
 }
@@ -62,6 +67,10 @@ class Metrics:
             "upwell_ticks": node.regulator.number,
             "upwell_decided": node.batcher.decided,
             "upwell_compute_seconds": node.batcher.compute_s,
+            "upwell_trust_narrowed": int((live.contents.low >= NARROWED).sum()),
+            "upwell_trust_frozen": int((live.contents.low >= FROZEN).sum()),
+            "upwell_trust_doubted_users": len(node.trust.told.doubted),
+            "upwell_trust_ring_creators": len(node.trust.told.ring),
             "upwell_tfserving_answered": sum(one.answered for one in served),
             "upwell_tfserving_fallbacks": sum(one.fallbacks for one in served),
         }

@@ -20,7 +20,7 @@ import msgspec
 
 from upwell.events.port import Log
 from upwell.model import Answer, Rejected, Request, Taken, User
-from upwell.service import apply, audit, experiment_guard, experiments, goal_guard, ingest, own, records, wire
+from upwell.service import apply, audit, experiment_guard, experiments, goal_guard, ingest, own, records, trust, wire
 from upwell.service.arms import Arms
 from upwell.service.audit import Who
 from upwell.service.batcher import Batcher
@@ -39,6 +39,7 @@ from upwell.service.regulator import Regulator, place_users
 from upwell.service.saver import Saver
 from upwell.service.settings import Settings
 from upwell.service.shelf import Shelf
+from upwell.service.trust import Asked, Trust
 from upwell.service.versions import Policies, Versions
 from upwell.state.batch import Batch
 from upwell.state.errors import Fenced, StoreDown
@@ -70,7 +71,8 @@ class Node:
         self.versions, self.course = Versions(store, self.live.learned), Course(store, settings.weights)
         self.arms = Arms(store, self.live.learned, settings.holdout)
         self.factors = own.Heard(store)
-        self.saver = Saver(store, events, self.live, settings.learn)
+        self.trust = Trust(store, settings.trust)
+        self.saver = Saver(store, events, self.live)
         self.batcher = Batcher(settings, self.live, events, self.saver.logged)
         self.recall = Recall(store, self.live)
         self.answers: OrderedDict[str, asyncio.Future[Answer]] = OrderedDict()
@@ -299,8 +301,9 @@ class Node:
         shown = max(self.live.window_shown, 1)
         snapshot = regulator.snapshot()
         try:
+            silent = await asyncio.to_thread(self.trust.silent)
             ticked = await asyncio.to_thread(
-                regulator.run, snapshot, self.live.window_heated / shown, self.clock(), lease
+                regulator.run, snapshot, self.live.window_heated / shown, self.clock(), lease, silent=silent
             )
         except Fenced:
             return
@@ -343,11 +346,12 @@ class Node:
         if chosen is not None:
             self.live.play(*chosen)
             log.info("the policy is %s%s", chosen.live.version, of_trial(chosen.trial))
-        if self.settings.learn:
-            self.saver.read = offsets
-            if self.factors.due(offsets):
-                users = self.live.users
-                own.take(users, await asyncio.to_thread(self.factors.look, offsets, list(users.rows.at)))
+        self.saver.stored = offsets
+        if await asyncio.to_thread(self.trust.look, offsets):
+            self.trust.take(self.live.contents, self.live.users)
+        if self.settings.learn and self.factors.due(offsets):
+            users = self.live.users
+            own.take(users, await asyncio.to_thread(self.factors.look, offsets, list(users.rows.at)))
 
     def _steer(self) -> None:
         """Go by the weights that hold now."""
@@ -367,6 +371,10 @@ class Node:
     async def change_experiments(self, change: Callable[[Experiments], object]) -> None:
         """Change which experiments run, from the next request on. Raises Refused."""
         await self._change(lambda: experiments.change(self.store, change))
+
+    async def appeal(self, content: str, asked: Asked, who: Who) -> None:
+        """An operator's word on who cheats, from the next tick on. Raises Refused."""
+        await self._change(lambda: trust.appeal(self.store, content, asked, who, self.clock()))
 
     async def _change(self, change: Callable[[], object]) -> None:
         try:

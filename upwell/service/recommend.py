@@ -23,6 +23,7 @@ from upwell.agents.user import UserDials
 from upwell.agents.xp import BLOCKED, MILLI, before_equals, hash_uniform, quantise, take
 from upwell.model import Request
 from upwell.regulator import explain, guards, policy, slate
+from upwell.regulator.trust.judge import NARROWED
 from upwell.service import fold, learned, own
 from upwell.service.learned import Playing, Turned
 from upwell.service.records import COLUMN, key_of
@@ -74,6 +75,7 @@ class Batch(NamedTuple):
     keys: npt.NDArray[np.uint32]  # [B, C]
     size: int
     now_ms: int
+    doubted: npt.NDArray[np.bool_]  # users who are not trusted [B]
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,10 @@ def decide(
     protected = ~guards.may_explore(age_days, 0.0, settings.protection_days, held_out)
     allowed = np.where(protected, np.float32(0.0), np.float32(window.throttle))
     profile, engaged = arrived["profile"].astype(np.float32), fold.engaged(arrived)
-    batch = Batch(settings, contents, platform_ctr, asked, arrived, profile, engaged, rows, keys, size, now_ms)
+    batch = Batch(
+        settings, contents, platform_ctr, asked, arrived, profile, engaged, rows, keys, size, now_ms,
+        users.doubted[place],
+    )  # fmt: skip
     dials, turned, on_trial = RULES.user, None, None
     if playing is None or grants is None:
         scores = -np.arange(width, dtype=np.float32) + np.zeros((count, 1), np.float32)
@@ -327,6 +332,7 @@ def matched(
     left = contents.left[held]
     usable = (held > NOBODY) & (left > 0) & contents.live[held] & np.isfinite(logits)
     usable &= ~in_ring(batch.arrived, contents.key[held])
+    usable &= ~(batch.doubted[:, None] & (contents.low[held] >= NARROWED))
     if (left < len(asked)).any():
         usable &= turn(held) < left
     for b, one in enumerate(asked):

@@ -151,10 +151,12 @@ class Regulator:
         lease: Lease,
         share: Callable[[ticker.Ticked], None] | None = None,
         lent: ticker.Longs | None = None,
+        silent: bool = False,
     ) -> ticker.Ticked:
         """One tick over a snapshot of the contents: allocate, and write the books. Raises the store's errors.
 
-        ``share`` adds to the batch what servers in other processes are to be told; ``lent``: see ``ticker.once``.
+        ``share`` adds to the batch what servers in other processes are to be told; ``lent``, ``silent``: see
+        ``ticker.once``.
         """
         self.step_rates(now_ms)
         if now_ms // DAY_MS != self.books.day:
@@ -166,7 +168,7 @@ class Regulator:
             self.settings, contents, self.books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
             self.platform_ctr, self.daily_impressions, self.live.in_force.weights, lent,
             self.live.learned if self.live.mode == "policy" else None, program,
-            None if program is None else figures.of_users(self.live.users, now_ms),
+            None if program is None else figures.of_users(self.live.users, now_ms), silent,
         )  # fmt: skip
         ticked.batch.put("meta", "rates", msgspec.msgpack.encode(self.rates))
         if share is not None:
@@ -202,6 +204,7 @@ class Regulator:
         """The contents for a tick that runs on another thread: counts and who is live are copies."""
         contents = copy.copy(self.live.contents)
         contents.counts, contents.live = contents.counts.copy(), contents.live.copy()
+        contents.low, contents.doubted = contents.low.copy(), contents.doubted.copy()
         return contents
 
     def take(self, ticked: ticker.Ticked, now_ms: int) -> None:

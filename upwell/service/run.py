@@ -135,8 +135,8 @@ class Announced(uvicorn.Server):
 
 
 def beside(settings: Settings) -> list[str]:
-    """Processes that are no part of the service: they need JAX, and nobody waits for them."""
-    wanted = {"learner": settings.learn, "proposer": settings.goals_world is not None}
+    """Processes that are no part of the service, and for which nobody waits."""
+    wanted = {"learner": settings.learn, "judge": settings.trust, "proposer": settings.goals_world is not None}
     return [name for name, is_wanted in wanted.items() if is_wanted]
 
 

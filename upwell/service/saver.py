@@ -9,32 +9,38 @@ from collections.abc import Callable, Sequence
 from upwell.events.port import INTERACTIONS, Log, LogDown
 from upwell.service.errors import Refused, store_down
 from upwell.service.live import Live
+from upwell.service.settings import Settings
 from upwell.state.batch import Batch
 from upwell.state.errors import Conflict, StoreDown
 from upwell.state.port import Store
 
-LEARNER = "learner/"
-"""Before a partition's name: the offset that the learner has read it to."""
+LEARNER, JUDGE = "learner/", "judge/"
+"""Before a partition's name: the offset that the learner, or the judge, has read it to."""
 WAITED_FOR_BYTES = 1 << 30
 
 
-def trim(events: Log, partition: str, offset: int, read: dict[str, int] | None) -> None:
-    """Let go of what is saved. ``read``: offsets of the store, where a learner reads the log too.
+def readers(settings: Settings) -> tuple[str, ...]:
+    """Who reads the log beside the service: before a partition's name, of the offsets that they have read it to."""
+    return (LEARNER,) * settings.learn + (JUDGE,) * settings.trust
 
-    It is waited for while the journal has room: what serves comes before what learns.
+
+def trim(events: Log, partition: str, offset: int, others: tuple[str, ...], stored: dict[str, int]) -> None:
+    """Let go of what is saved. ``others`` read the log too, as far as ``stored``, the store's offsets, says.
+
+    They are waited for while the journal has room: what serves comes before what learns.
     """
-    if read is not None and events.healthy().journal_bytes < WAITED_FOR_BYTES:
-        offset = min(offset, read.get(LEARNER + partition, 0))
+    if others and events.healthy().journal_bytes < WAITED_FOR_BYTES:
+        offset = min(offset, *(stored.get(who + partition, 0) for who in others))
     events.trim(partition, offset)
 
 
 class Saver:
     """Saves what ``live`` folded; where another folds for the store, drops it."""
 
-    def __init__(self, store: Store, events: Log, live: Live, learned_from: bool = False) -> None:
-        """``learned_from``: what is logged, by a process that must have read it before it may go."""
+    def __init__(self, store: Store, events: Log, live: Live) -> None:
         self._store, self._events, self._live = store, events, live
-        self.read: dict[str, int] | None = {} if learned_from else None  # the store's offsets, as of lately
+        self._others = readers(live.settings)
+        self.stored: dict[str, int] = {}  # the store's offsets, as of lately, where others read the log too
         self._pending: Batch | None = None
         self._saving = asyncio.Lock()
         self._stale_since_s: float | None = None
@@ -102,4 +108,4 @@ class Saver:
             self._pending = None
             self._stale_since_s = None
             for partition, (_, position) in batch.offsets.items():
-                trim(self._events, partition, position, self.read)
+                trim(self._events, partition, position, self._others, self.stored)

@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     )
     learn: bool = Field(False, description="learn from what users do, in a process of its own; needs `dial_noise`")
     learn_steps: int = Field(4_096, ge=64, description="users' six hours that each update of the policy waits for")
+    trust: bool = Field(
+        False, description="judge who cheats, in a process of its own; who is judged to is heated less, or not"
+    )
     policy_backend: Literal["local", "tfserving"] = Field("local", description="who works its networks out")
     tfserving: str = Field("", description="HOST:PORT of TensorFlow Serving's gRPC, for `policy_backend` tfserving")
     tfserving_ms: float = Field(5.0, gt=0.0, le=1_000.0, description="after this wait for it the local policy decides")
@@ -186,6 +189,8 @@ def load(path: Path | None = None, **given: Any) -> Settings:
         _check_served(made)
     if made.learn:
         _check_learning(made)
+    if made.trust and made.store_url.startswith("memory:"):
+        raise BadRequest("trust: the judge is a process of its own and needs a store that both can open")
     _check_proposing(made)
     return made
 

@@ -20,10 +20,11 @@ from upwell.regulator.words import Said
 from upwell.service.records import COUNTS
 
 Longs = npt.NDArray[np.int64]
-QUIET, CHANCE, GRANTED, NOT_APPROVED, TOO_LOW_A_BID, WAITING, CHEAT, HOPELESS, OUTGROWN = range(9)
+QUIET, CHANCE, GRANTED, NOT_APPROVED, TOO_LOW_A_BID, WAITING, CHEAT, HOPELESS, OUTGROWN, FROZEN = range(10)
 """What a tick came to for a content: 0, it did not ask and nothing changed."""
 CODES = (
     "quiet", "chance", "granted", "not_approved", "bid_below_price", "waiting", "cheat", "hopeless", "outgrown",
+    "frozen",
 )  # fmt: skip
 SAYS: dict[str, Said] = {
     "chance": Said(
@@ -47,8 +48,12 @@ SAYS: dict[str, Said] = {
         "申请{asked}次曝光,等待中:额度已分配给其他内容。",
     ),
     "cheat": Said(
-        "Its clicks hardly ever became views. It lost its budget and gets no heating.",
-        "点击几乎不产生有效观看,判定作弊:预算清零,不再加热。",
+        "Its clicks are not real people's interest. It lost its budget and gets no heating.",
+        "点击并非真实用户兴趣,判定作弊:预算清零,不再加热。",
+    ),
+    "frozen": Said(
+        "Who clicked it is doubted, or cannot be judged just now: no heating until that is cleared up.",
+        "点击来源存疑或暂时无法判定:在查清之前不予加热。",
     ),
     "hopeless": Said(
         "People clicked it far less than other content, so its heating stopped.", "点击率远低于平均,停止加热。"
@@ -81,7 +86,7 @@ decoder = msgspec.json.Decoder(Line)
 
 
 def verdicts(
-    wanted: Requests, owed: Any, cheat: Any, granted: Longs, released: Longs, reserve: float, price: float,
+    wanted: Requests, owed: Any, cheat: Any, frozen: Any, granted: Longs, released: Longs, reserve: float, price: float,
     known: Standing, scale: float, outstanding: Longs,
 ) -> npt.NDArray[np.int8]:  # fmt: skip
     """What the tick came to for each content ``[M]``: see ``CODES``.
@@ -93,7 +98,7 @@ def verdicts(
     assert wanted.bid is not None
     asks = (wanted.wanted > 0) & (outstanding == 0)
     cases = [
-        (cheat, CHEAT), ((granted > 0) & owed, CHANCE), (granted > 0, GRANTED),
+        (cheat, CHEAT), (frozen, FROZEN), ((granted > 0) & owed, CHANCE), (granted > 0, GRANTED),
         ((released > 0) & outgrown(known.age_days, known.impressions, scale), OUTGROWN), (released > 0, HOPELESS),
         (asks & (wanted.impressions == 0), NOT_APPROVED), (asks & (wanted.bid * price < reserve), TOO_LOW_A_BID),
         (asks, WAITING),

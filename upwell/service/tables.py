@@ -24,7 +24,8 @@ Ints = npt.NDArray[np.int64]
 FOUR = np.arange(4, dtype=np.uint32) * np.uint32(0x9E3779B9)
 UNTESTED = -1
 COLUMNS = (
-    "key", "embedding", "published_ms", "followers", "live", "cheat", "counts", "unsaved", "left", "tag_bits", "tested",
+    "key", "embedding", "published_ms", "followers", "live", "cheat", "low", "doubted", "counts", "unsaved", "left",
+    "tag_bits", "tested",
 )  # fmt: skip
 NOBODY = 0
 """Row 0 of every table: who or what is not known."""
@@ -80,6 +81,7 @@ class Users:
         self.held_out: npt.NDArray[np.bool_] = np.zeros(1024, bool)
         self.segment: npt.NDArray[np.int32] = np.zeros(1024, np.int32)
         self.own: Floats = np.ones((1024, len(CORRECTIONS)), np.float32)  # factors on the user's dials: see ``own``
+        self.doubted: npt.NDArray[np.bool_] = np.zeros(1024, bool)  # not trusted: see ``trust``
         self.dirty: set[int] = set()
         self._limit, self._state = below(holdout), absorbed(salt)
         self.record[NOBODY] = records.new_user(0, 0.0)
@@ -93,7 +95,8 @@ class Users:
             self.held_out = grown(self.held_out, row + 1)
             self.segment = grown(self.segment, row + 1)
             self.own = grown(self.own, row + 1)
-            self.segment[row], self.own[row] = 0, 1.0
+            self.doubted = grown(self.doubted, row + 1)
+            self.segment[row], self.own[row], self.doubted[row] = 0, 1.0, False
             self.held_out[row] = self._drawn(name)
         self.record[row] = record
         return row
@@ -134,6 +137,8 @@ class Contents:
         self.followers: Floats = np.zeros(256, np.float32)
         self.live: npt.NDArray[np.bool_] = np.zeros(256, bool)
         self.cheat: npt.NDArray[np.bool_] = np.zeros(256, bool)
+        self.low: Floats = np.zeros(256, np.float32)  # lower bound of the probability to cheat
+        self.doubted: Floats = np.zeros((256, 2), np.float32)  # clicks and valid views that are not to count
         self.counts: Ints = np.zeros((256, len(COUNTS)), np.int64)
         self.unsaved: Ints = np.zeros((256, len(COUNTS)), np.int64)
         self.left: Ints = np.zeros(256, np.int64)  # heated impressions this server may still show
@@ -150,7 +155,7 @@ class Contents:
             self.tested[row] = UNTESTED
             self.key[row] = key_of(content.id)
             self.counts[row] = self.unsaved[row] = self.left[row] = 0
-            self.cheat[row] = False
+            self.cheat[row], self.low[row], self.doubted[row] = False, 0.0, 0.0
         self.info[row] = content
         self.embedding[row] = embedding_of(content)
         self.tag_bits[row] = bits_of(content.tags)

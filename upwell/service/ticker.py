@@ -25,7 +25,8 @@ from upwell.regulator import guards, policy, tick
 from upwell.regulator.bonus import bonus
 from upwell.regulator.ledger import COIN, Ledger
 from upwell.regulator.match import held_by
-from upwell.service import figures, learned, story
+from upwell.regulator.trust.judge import ZEROED
+from upwell.service import figures, learned, story, trust
 from upwell.service.learned import Learned
 from upwell.service.recommend import Grants
 from upwell.service.records import COLUMN, DIMS
@@ -39,7 +40,7 @@ SAMPLE = 4_096
 """Users whose profiles the segments are found from."""
 ASK, TURN = 501, 611
 RULES = Dials()
-BOOKS = ("granted", "released", "budget_units", "price_units")
+BOOKS = ("granted", "released", "budget_units", "price_units", "seized_units")
 EARNING_CTR, EARNED_COINS = 0.03, 50.0
 DEAREST = 70_000_000
 """Units that an impression costs at most at the reserve price: bids of 27 times as much fit 32 bits."""
@@ -151,6 +152,7 @@ def once(
     playing: Learned | None = None,
     program: Program | None = None,
     platform: Mapping[str, float] | None = None,
+    silent: bool = False,
 ) -> Ticked:
     """One slow tick over all live contents. Changes nothing: the caller writes ``batch`` and then calls ``applied``.
 
@@ -158,7 +160,7 @@ def once(
     when nothing of it can be shown that the books do not know of. ``lent``: by row, impressions that servers in other
     processes may still be showing, for all they have heard; while there are any, it waits. ``playing``: the learned
     policy; None: the rules. ``program``: the goal's reward program, and ``platform`` the figures that are known of
-    users (``figures.of_users``).
+    users (``figures.of_users``). ``silent``: the judge of who cheats says nothing, so that nobody is heated.
     """
     rows = contents.all_rows
     books.fit(len(contents.live))
@@ -174,6 +176,11 @@ def once(
     zero = np.int64(0)
     before = Ledger(np.int64(left), budget, outstanding, books.of["price_units"][rows], zero, zero, zero, np.float32(0))
     cheat = guards.proven_cheat(np, column["clicks"], column["valid"])
+    low = contents.low[rows]
+    cheat = np.where(low == trust.CLEARED, False, cheat | (low >= ZEROED))
+    frozen = trust.frozen(low, silent)
+    seized = books.of["seized_units"][rows]
+    budget = budget + np.where(cheat, 0, seized)  # who turns out to be honest has it back
     state = tick.opened(np, 1, 0.0)._replace(
         ledger=before, hour_impressions=np.float32(1.0), hour_heated=np.float32(heated_share),
         throttle=np.float32(throttle),
@@ -181,6 +188,9 @@ def once(
     match = centres @ contents.embedding[rows].T if len(rows) else np.zeros((len(centres), 0), np.float32)
     u = hash_uniform(np, settings.seed, ASK, number, contents.key[rows])
     floats = {name: values.astype(np.float32) for name, values in column.items()}
+    # What is paid for is what trusted users did.
+    for i, name in enumerate(("clicks", "valid")):
+        floats[name] = np.maximum(floats[name] - contents.doubted[rows, i], 0.0)
     known = policy.Standing(
         floats["impressions"], floats["clicks"], floats["valid"], floats["heated"], age_days,
         contents.followers[rows], budget / COIN,
@@ -203,12 +213,14 @@ def once(
             figures.given(program, contents, rows, platform_ctr, heated_share, platform or {}),
         ),
     )  # fmt: skip
-    owed = guards.owed_a_chance(floats["heated"], age_days, scale, settings.chance, cheat)
+    barred = cheat | frozen
+    owed = guards.owed_a_chance(floats["heated"], age_days, scale, settings.chance, barred)
     quality = (floats["valid"] + 1.0) / (floats["impressions"] * platform_ctr + 2.0)
-    ends = (wanted.give_up & ~owed) | cheat
+    ends = (wanted.give_up & ~owed) | barred
     settled = books.withdrawn[rows] & (lent[rows] == 0 if lent is not None else True)
-    wanted = wanted._replace(give_up=wanted.give_up & settled, impressions=np.where(cheat, 0, wanted.impressions))
-    state = state._replace(cheat=cheat & (settled | (outstanding == 0)))
+    wanted = wanted._replace(give_up=wanted.give_up & settled, impressions=np.where(barred, 0, wanted.impressions))
+    over = settled | (outstanding == 0)
+    state = state._replace(cheat=cheat & over, frozen=frozen & over)
     # Where there is hardly any traffic, an impression is worth a whole budget and no more.
     price = tick.reference_price(np, settings.first_ask, settings.budget, scale)
     price = np.minimum(price, min(max(round(settings.budget * COIN), 1), DEAREST))
@@ -226,6 +238,8 @@ def once(
         "budget_units": after.budget.astype(np.int64) - books.of["budget_units"][rows],
         "price_units": after.price.astype(np.int64) - books.of["price_units"][rows],
     }
+    lost = np.where(state.cheat, budget + back * before.price, 0) if len(rows) else np.zeros(0, np.int64)
+    changes["seized_units"] = (lost - np.where(cheat, 0, seized)).astype(np.int64)
     batch = Batch()
     closed = ~books.opened[rows]
     moved = np.flatnonzero(np.any([closed, *(values != 0 for values in changes.values())], axis=0)).tolist()
@@ -236,7 +250,7 @@ def once(
         batch.add("grant", contents.rows.names[int(rows[i])], deltas)
     batch.add("meta", f"day {now_ms // DAY_MS}", {"granted": int(granted.sum()), "released": int(back.sum())})
     reserve = price * float(guards.price_factor(np, np.float32(heated_share), settings.cap))
-    verdict = story.verdicts(wanted, owed, cheat, granted, back, reserve, price, known, scale, outstanding)
+    verdict = story.verdicts(wanted, owed, cheat, frozen, granted, back, reserve, price, known, scale, outstanding)
     told = story.lines(now_ms, verdict, books.verdict[rows], wanted, granted, back, after.price, price, best_match)
     for i, line in told:
         batch.append("grant", contents.rows.names[int(rows[i])], line)

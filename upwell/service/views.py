@@ -11,7 +11,7 @@ import numpy as np
 from upwell.agents import content as agent
 from upwell.regulator import slate, words
 from upwell.regulator.ledger import COIN
-from upwell.service import fold, story, why, wire
+from upwell.service import fold, story, trust, why, wire
 from upwell.service.errors import Refused, store_down
 from upwell.service.node import Node
 from upwell.service.records import COUNTS
@@ -49,9 +49,36 @@ async def content(node: Node, id: str) -> dict[str, Any]:
             "price_coins": int(books.of["price_units"][row]) / COIN,
         },
         "budget_coins": int(books.of["budget_units"][row]) / COIN if books.opened[row] else node.settings.budget,
-        "trust": {"proven_cheat": bool(contents.cheat[row])},
+        "trust": {
+            "proven_cheat": bool(contents.cheat[row]),
+            "consequence": trust.consequence(float(contents.low[row])),
+        },
         "age_days": (node.clock() - int(contents.published_ms[row])) / 86_400_000,
         "story": [story.told(line) for line in lines],
+    }
+
+
+def trusted_of(node: Node, id: str) -> dict[str, Any]:
+    """What is thought of a content. Raises Refused 404."""
+    if id not in node.live.contents.rows.at:
+        raise Refused(404, "not_found", f"no content '{id}'", "id")
+    return {"content": id, **node.trust.of(id)}
+
+
+async def trusted(node: Node) -> dict[str, Any]:
+    """Who is doubted, the most doubtful first. Raises Refused 429."""
+    try:
+        silent = await asyncio.to_thread(node.trust.silent)
+    except StoreDown:
+        raise store_down() from None
+    told = node.trust.told
+    return {
+        "judge": "none" if not node.trust.wanted else "silent" if silent else "there",
+        "contents": [{"content": id, **node.trust.of(id)} for id in list(told.contents)[:STORY]],
+        "creators": dict(list(told.creators.items())[:STORY]),
+        "ring": told.ring[:STORY],
+        "doubted_users": len(told.doubted),
+        "appeals": node.trust.appeals.of,
     }
 
 

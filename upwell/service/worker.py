@@ -26,8 +26,9 @@ from upwell.service.memory import DAY_S
 from upwell.service.order import Order
 from upwell.service.records import COLUMN
 from upwell.service.regulator import Regulator, place_users
-from upwell.service.saver import trim
+from upwell.service.saver import readers, trim
 from upwell.service.settings import Settings
+from upwell.service.trust import Trust
 from upwell.service.versions import Versions
 from upwell.state.batch import Batch
 from upwell.state.errors import Conflict, Fenced, StoreDown
@@ -53,7 +54,8 @@ class Worker:
         self.live = Live(settings, f"worker-{events.slot}", trails=True)
         self.regulator = Regulator(settings, self.live, store, self.live.server)
         self.versions, self.course = Versions(store, self.live.learned), Course(store, settings.weights)
-        self.read: dict[str, int] | None = {} if settings.learn else None  # see ``saver.trim``
+        self.trust = Trust(store, settings.trust)
+        self.stored: dict[str, int] = {}  # see ``saver.trim``
         self.allowances = Allowances()
         self.watcher = store.watch(["content"])
         self._reread = False
@@ -183,7 +185,7 @@ class Worker:
         self.live.written(batch)
         self.folded += len(entries)
         for partition, (_, after) in batch.offsets.items():
-            trim(self.events, partition, after, self.read)
+            trim(self.events, partition, after, readers(self.settings), self.stored)
         return True
 
     def reread(self) -> None:
@@ -253,8 +255,9 @@ class Worker:
             self.live.play(*chosen)
         self.course.look(offsets, self.clock())
         self.live.steer(self.course.here(self.clock()))
-        if self.read is not None:
-            self.read = offsets
+        self.stored = offsets
+        if self.trust.look(offsets):
+            self.trust.take(self.live.contents, self.live.users)
         regulator = self.regulator
         before = regulator.lease
         lease = regulator.hold()
@@ -281,7 +284,7 @@ class Worker:
             self._share(ticked, self.allowances.counted(folded))
 
         try:
-            regulator.run(contents, self._heated_share(), now, lease, share, rows)
+            regulator.run(contents, self._heated_share(), now, lease, share, rows, self.trust.silent())
         except (Fenced, Conflict):
             log.info("another worker ticks now; what this one made up for its servers is void")
             return

@@ -297,7 +297,6 @@ def evidence_of(
 ) -> Events:
     """A batch's slates as evidence of contents and users, flat; absent rows are nobody's."""
     here, shape = shown.here, shown.ids.shape
-    clicked = out.clicked
     events = Events(
         account=jnp.where(here, user_id[..., None], suspicion.account_count(config.sizes)),
         content=jnp.where(here, shown.ids, config.sizes.contents),
@@ -305,7 +304,8 @@ def evidence_of(
         tag=shown.tags[..., 0],
         hour=24 * state.day + moment.hour,
         direct=jnp.zeros((), bool),
-        clicked=clicked,
+        shown=here,
+        clicked=out.clicked,
         valid=out.valid,
         engaged=out.shared | (out.value > 0.0),
     )

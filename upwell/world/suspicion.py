@@ -109,6 +109,7 @@ def hourly(config: WorldConfig, state: WorldState, hour: Array) -> WorldState:
         tag=contents.tags[came.content, 0],
         hour=jnp.full(came.account.shape, 24 * state.day + hour),
         direct=direct,
+        shown=jnp.zeros(direct.shape, bool),
         clicked=came.here,
         valid=came.valid & came.here,
         engaged=came.engaged & came.here,

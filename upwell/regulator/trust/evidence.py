@@ -9,7 +9,7 @@ All arrays have one row more than there are contents or accounts: rows that are 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class AccountEvidence(NamedTuple):
 
 
 class Events(NamedTuple):
-    """Impressions and visits ``[N]``, in the order of time."""
+    """What is new of impressions and visits ``[N]``, in the order of time: each flag is told once, alone or not."""
 
     account: Array  # i32
     content: Array  # i32
@@ -59,9 +59,13 @@ class Events(NamedTuple):
     tag: Array  # i32, the content's first
     hour: Array  # i32, since the epoch
     direct: Array  # bool
-    clicked: Array  # bool; true of every direct visit
+    shown: Array  # bool, an impression in the feed
+    clicked: Array  # bool; a direct visit is one
     valid: Array  # bool
     engaged: Array  # bool
+
+
+Evidence = TypeVar("Evidence", ContentEvidence, AccountEvidence)
 
 
 def none_of_contents(xp: Namespace, contents: int) -> ContentEvidence:
@@ -92,33 +96,34 @@ def learn(
     """
     nobody, nothing = account_doubt.shape[0] - 1, content_doubt.shape[0] - 1
     account, content, hour = events.account, events.content, events.hour.astype(xp.float32)
+    visit = events.direct & events.clicked
     who = xp.where(events.clicked, account, nobody)
     last_h, hours = before(xp, who, hour, accounts.last_h)
     last_tag, tags = before(xp, who, events.tag.astype(xp.float32), accounts.last_tag)
-    visitor = xp.where(events.direct, account, nobody)
+    visitor = xp.where(visit, account, nobody)
     last_creator, creators = before(xp, visitor, events.creator.astype(xp.float32), accounts.last_creator)
-    visited = xp.where(events.direct, content, nothing)
+    visited = xp.where(visit, content, nothing)
     visited_h, visits_h = before(xp, visited, hour, contents.last_h)
 
     feed = ~events.direct
     of_content = (
-        feed,
+        events.shown,
         feed & events.clicked,
         feed & events.valid,
-        events.direct,
+        visit,
         events.direct & events.valid,
         events.direct & events.engaged,
-        events.direct * account_doubt[account],
-        events.direct & (accounts.clicks[account] <= accounts.direct[account]),
-        events.direct & (visited_h == hour),
-        events.direct & (last_creator == events.creator),
+        visit * account_doubt[account],
+        visit & (accounts.clicks[account] <= accounts.direct[account]),
+        visit & (visited_h == hour),
+        visit & (last_creator == events.creator),
     )
     clicked = events.clicked
     of_account = (
         clicked,
         events.valid,
         events.engaged,
-        clicked & events.direct,
+        visit,
         clicked * content_doubt[content],
         clicked & (last_h == hour),
         clicked & (last_tag == events.tag),
@@ -164,7 +169,7 @@ def before(xp: Namespace, key: Array, value: Array, last: Array) -> tuple[Array,
     return xp.zeros_like(previous).at[order].set(previous), last.at[target].set(sorted_value)
 
 
-def forgotten(xp: Namespace, known: ContentEvidence | AccountEvidence, who: Array) -> ContentEvidence | AccountEvidence:
+def forgotten(xp: Namespace, known: Evidence, who: Array) -> Evidence:
     """Evidence without that of ``who`` (bool ``[n + 1]``): their places have gone to others."""
     blank = (none_of_contents if isinstance(known, ContentEvidence) else none_of_accounts)(xp, who.shape[0] - 1)
     return type(known)(*(xp.where(who, new, old) for old, new in zip(known, blank, strict=True)))
