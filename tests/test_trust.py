@@ -174,6 +174,12 @@ def test_a_head_by_hand():
     assert judged.low[0] == judged.high[0] == judged.probability[0]
 
 
+def test_how_doubted_visitors_are_by_hand():
+    # Twenty visits, four of them doubted for sure: .2 is usual.
+    found = judge.of_visitors(np, np.array([4.0, 0.0, 0.0]), np.array([5.0, 15.0, 0.0]))
+    np.testing.assert_allclose(found, [(4.0 - 1.0) / 10.0, (0.0 - 3.0) / 20.0, 0.0])
+
+
 def test_reasons_add_up():
     heads, rng = judge.shipped(), np.random.default_rng(0)
     traits = rng.normal(size=(7, len(judge.CONTENT_TRAITS))).astype(np.float32)
@@ -186,7 +192,7 @@ def test_reasons_add_up():
 def standing(rows, xp=np):
     heads = judge.shipped()
     contents, accounts = learnt(xp, [events(rows)] * 4)
-    nothing = xp.zeros(CREATORS + 1), xp.zeros(ACCOUNTS + 1)
+    nothing = xp.zeros(CREATORS + 1), xp.zeros(ACCOUNTS + 1), xp.zeros(CREATORS + 1)
     of = judge.traits(
         xp, heads, contents, accounts, xp.asarray(OF), xp.full(ACCOUNTS + 1, 100.0), *nothing, xp.zeros(CONTENTS + 1)
     )  # fmt: skip

@@ -159,12 +159,12 @@ class TestManyDays(Days.TestCase):
 
 def test_books_grow_and_keep_what_they_held():
     books = ticker.Books()
-    books.load(7, {"granted": 5, "released": 2, "budget_units": 3, "price_units": 1})
+    books.load(7, {"granted": 5, "released": 2, "budget_units": 3, "price_units": 1, "seized_units": 4})
     books.fit(5_000)
     assert len(books.opened) >= 5_000
     assert {len(values) for values in books.of.values()} == {len(books.opened)}
     assert books.opened[7]
-    assert [int(books.of[name][7]) for name in ticker.BOOKS] == [5, 2, 3, 1]
+    assert [int(books.of[name][7]) for name in ticker.BOOKS] == [5, 2, 3, 1, 4]
     assert not books.opened[8:].any()
 
 

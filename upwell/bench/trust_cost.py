@@ -36,7 +36,7 @@ def cost(accounts: int, contents: int, creators: int, batch: int, batches: int, 
         known, who = evidence.learn(np, known, who, events, doubt, guilt)
         spent.append(time.perf_counter() - begun)
     heads = judge.shipped()
-    nothing = np.zeros(creators + 1, np.float32), np.zeros(accounts + 1, np.float32)
+    nothing = np.zeros(creators + 1, np.float32), np.zeros(accounts + 1, np.float32), np.zeros(creators + 1, np.float32)
     begun = time.perf_counter()
     of = judge.traits(
         np, heads, known, who, creator_of, np.full(accounts + 1, 100.0, np.float32), *nothing, doubt

@@ -24,6 +24,7 @@ from upwell.cli import (
     policies,
     serve,
     train,
+    trust,
     world,
 )  # fmt: skip
 from upwell.errors import UpwellError
@@ -46,6 +47,7 @@ doctor.register(app)
 serve.register(app)
 explain.register(app)
 policies.register(app)
+trust.register(app)
 audit.register(app)
 app.add_typer(goals.app, name="goals")
 app.add_typer(experiments.app, name="experiments")

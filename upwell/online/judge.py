@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -87,6 +88,7 @@ class Judge:
         self.now_ms = 0
         self.standing: Standing | None = None
         self.rings: rings.Rings | None = None
+        self.visits: Any = None  # a SciPy matrix, as of the last search
         self._new = True
         self._next: dict[str, float] = {"judge": 0.0, "rings": 0.0, "save": time.monotonic() + self.pace.save}
 
@@ -177,7 +179,8 @@ class Judge:
 
     def search(self) -> None:
         """Look for rings."""
-        self.rings = rings.find(*self.known.visited()) if self.known.visits else None
+        self.visits, topic = self.known.visited()
+        self.rings = rings.find(self.visits, topic) if self.known.visits else None
 
     def judged(self) -> tuple[Standing, judge.Traits]:
         """What is thought of everybody, on all that is counted."""
@@ -190,9 +193,14 @@ class Judge:
         if self.rings is not None:  # who came since is in none
             of_creators[: len(self.rings.creators)] = self.rings.creators
             of_accounts[: len(self.rings.accounts)] = self.rings.accounts
+        visitors = np.zeros(len(now.creators) + 1, np.float32)
+        if self.visits is not None and self.standing is not None:  # as they were when rings were last sought
+            accounts_then, creators_then = self.visits.shape
+            doubts = known.sized(self.standing.account.probability, accounts)[:accounts_then] @ self.visits
+            visitors[:creators_then] = judge.of_visitors(np, doubts, np.asarray(self.visits.sum(0)).ravel())
         traits = judge.traits(
             np, self.heads, now.of_contents, now.of_accounts, np.array(now.creator_of, np.int64), age_days,
-            of_creators, of_accounts, doubt,
+            of_creators, of_accounts, visitors, doubt,
         )  # fmt: skip
         self.standing = judge.stand(np, self.heads, traits)
         return self.standing, traits

@@ -169,6 +169,11 @@ def once(
     age_days = (now_ms - contents.published_ms[rows]) / DAY_MS
     scale = daily_impressions / settings.live_contents / 500.0
     budget = np.where(books.opened[rows], books.of["budget_units"][rows], round(settings.budget * COIN))
+    low = contents.low[rows]
+    cleared = low == trust.CLEARED
+    # Amends come too late for a budget that was lost, unless an operator says so.
+    restored = np.where(cleared, books.of["seized_units"][rows], 0)
+    budget = budget + restored
     outstanding = np.maximum(books.outstanding(contents, rows), 0)
     pool = pool_of(settings, daily_impressions)
     day_share = (now_ms % DAY_MS) / DAY_MS
@@ -176,11 +181,8 @@ def once(
     zero = np.int64(0)
     before = Ledger(np.int64(left), budget, outstanding, books.of["price_units"][rows], zero, zero, zero, np.float32(0))
     cheat = guards.proven_cheat(np, column["clicks"], column["valid"])
-    low = contents.low[rows]
-    cheat = np.where(low == trust.CLEARED, False, cheat | (low >= ZEROED))
+    cheat = (cheat | (low >= ZEROED)) & ~cleared
     frozen = trust.frozen(low, silent)
-    seized = books.of["seized_units"][rows]
-    budget = budget + np.where(cheat, 0, seized)  # who turns out to be honest has it back
     state = tick.opened(np, 1, 0.0)._replace(
         ledger=before, hour_impressions=np.float32(1.0), hour_heated=np.float32(heated_share),
         throttle=np.float32(throttle),
@@ -239,7 +241,7 @@ def once(
         "price_units": after.price.astype(np.int64) - books.of["price_units"][rows],
     }
     lost = np.where(state.cheat, budget + back * before.price, 0) if len(rows) else np.zeros(0, np.int64)
-    changes["seized_units"] = (lost - np.where(cheat, 0, seized)).astype(np.int64)
+    changes["seized_units"] = (lost - restored).astype(np.int64)
     batch = Batch()
     closed = ~books.opened[rows]
     moved = np.flatnonzero(np.any([closed, *(values != 0 for values in changes.values())], axis=0)).tolist()

@@ -119,8 +119,9 @@ def hourly(config: WorldConfig, state: WorldState, hour: Array) -> WorldState:
         jnp, own.contents, own.accounts, events, own.standing.content.probability, doubt
     )
     visited = own.visited.at[jnp.where(direct, came.account, nobody), creator].add(1.0, mode="drop")
-    # A click counts as far as its account is trusted.
-    weight = direct * (1.0 - config.heating.trust * doubt[came.account])
+    # A visit counts as far as its account and what it comes to are trusted.
+    doubted = jnp.maximum(doubt[came.account], own.standing.content.probability[came.content])
+    weight = direct * (1.0 - config.heating.trust * doubted)
     columns = jnp.zeros((weight.shape[0], STATS))
     for column in (CLICKS, RECENT_CLICKS, CLICKS_TODAY):
         columns = columns.at[:, column].set(weight)
@@ -142,9 +143,12 @@ def ages_days(config: WorldConfig, state: WorldState) -> Array:
 def traits(config: WorldConfig, state: WorldState) -> judge.Traits:
     """What everybody is judged by, as it is known now."""
     own: Suspicion = state.trust
+    doubts = own.standing.account.probability[:-1] @ own.visited
+    visitors = jnp.append(judge.of_visitors(jnp, doubts, own.visited.sum(0)), 0.0)
     return judge.traits(
         jnp, own.heads, own.contents, own.accounts, state.contents.creator, ages_days(config, state),
-        own.creator_ring, own.account_ring, own.standing.content.probability,
+        own.creator_ring, own.account_ring, visitors,
+        own.standing.content.probability,
     )  # fmt: skip
 
 

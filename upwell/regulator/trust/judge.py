@@ -24,7 +24,7 @@ Z = 1.64
 
 CONTENT_TRAITS = (
     "feed_watched", "feed_watched_surely", "watched", "watched_surely", "direct", "feed_clicked", "doubted",
-    "doubted_surely", "strangers", "together", "again", "engaged", "much", "ring", "creator",
+    "doubted_surely", "visitors", "strangers", "together", "again", "engaged", "much", "ring", "creator",
 )  # fmt: skip
 ACCOUNT_TRAITS = ("watched", "engaged", "direct", "guilty", "together", "alike", "new", "much", "ring")
 
@@ -92,12 +92,15 @@ def usual(xp: Namespace, contents: ContentEvidence, doubt: Array) -> Usual:
     )
 
 
-def content_traits(xp: Namespace, of: ContentEvidence, own: Usual, ring: Array, creator: Array) -> Array:
+def content_traits(
+    xp: Namespace, of: ContentEvidence, own: Usual, ring: Array, creator: Array, visitors: Array
+) -> Array:
     """Traits ``[n, F]``.
 
     Args:
         ring: depth in a ring, in [0, 1] (``rings``).
         creator: log odds of the creator, less the prior's, f32 ``[n]``.
+        visitors: how doubted the creator's visitors are now, beyond the usual, f32 ``[n]`` (``of_visitors``).
     """
 
     def ratio(count: Array, expected: Array) -> Array:
@@ -120,6 +123,7 @@ def content_traits(xp: Namespace, of: ContentEvidence, own: Usual, ring: Array, 
             ratio(of.clicks, of.shown * own.click_rate),
             excess(of.doubt, of.direct, own.doubt),
             surely(xp, of.doubt, of.direct, own.doubt, of.direct),
+            visitors,
             excess(of.strangers, of.direct, own.strangers),
             excess(of.together, of.direct, own.together),
             excess(of.again, of.direct, own.again),
@@ -177,6 +181,19 @@ def judged(xp: Namespace, head: Head, traits: Array) -> Judgement:
     return Judgement(*(sigmoid(xp, logit + z * error) for z in (0.0, -Z, Z)))
 
 
+def of_visitors(xp: Namespace, doubts: Array, visits: Array) -> Array:
+    """How doubted each creator's visitors are as they are thought of now, beyond the platform's usual, f32 ``[K]``.
+
+    ``doubted`` sums what was thought of them when they came, and most of a farm's come before it is found out.
+
+    Args:
+        doubts: sum of visitors' probabilities over visits ``[K]``.
+        visits: ``[K]``, fading.
+    """
+    usual = doubts.sum() / xp.maximum(visits.sum(), 1.0)
+    return (doubts - visits * usual) / (visits + PSEUDO)
+
+
 class Standing(NamedTuple):
     """Everybody's judgement, each with a row for nobody at its end."""
 
@@ -207,6 +224,7 @@ def traits(
     age_days: Array,
     creator_ring: Array,
     account_ring: Array,
+    visitors: Array,
     doubt: Array,
 ) -> Traits:
     """What is judged.
@@ -215,18 +233,19 @@ def traits(
         creator: of each content, i32 ``[M]``.
         age_days: of accounts, f32 ``[A + 1]``.
         creator_ring, account_ring: depths in rings, f32 ``[K + 1]`` and ``[A + 1]``.
+        visitors: how doubted creators' visitors are, f32 ``[K + 1]`` (``of_visitors``).
         doubt: contents' probabilities as they stood, f32 ``[M + 1]``.
     """
     own = usual(xp, contents, doubt)
     creators = creator_ring.shape[0] - 1
     theirs = by_creator(xp, contents, creator, creators)
-    of_creator = content_traits(xp, theirs, own, creator_ring, xp.zeros_like(creator_ring))
+    of_creator = content_traits(xp, theirs, own, creator_ring, xp.zeros_like(creator_ring), visitors)
     at = xp.concatenate([creator, xp.full((1,), creators, dtype=creator.dtype)])
     beyond = log_odds_beyond(
         xp, judged(xp, heads.content, of_creator).probability, sigmoid(xp, heads.content.bias)
     )  # fmt: skip
     return Traits(
-        content_traits(xp, contents, own, creator_ring[at], beyond[at]),
+        content_traits(xp, contents, own, creator_ring[at], beyond[at], visitors[at]),
         of_creator,
         account_traits(xp, accounts, own, age_days, account_ring),
     )

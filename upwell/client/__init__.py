@@ -20,14 +20,16 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
 from upwell import model
-from upwell.model import Candidate, Content, Interaction, Request, Taken, User, Weights
+from upwell.client import calls
+from upwell.client.calls import Wire
+from upwell.model import Content, Interaction, Taken, User, Weights
 
 T = TypeVar("T")
 TRIES = 4
@@ -67,70 +69,6 @@ class Answer(model.Answer, frozen=True):
     def click(self, content_id: str, **what: Any) -> Interaction:
         """A click."""
         return self.event(content_id, kind="click", clicked=True, **what)
-
-
-class Wire(NamedTuple):
-    """One HTTP call."""
-
-    method: str
-    path: str
-    body: bytes | None = None
-
-
-def recommend_call(user_id: str, candidates: Iterable[tuple[str, float]], size: int, options: dict[str, Any]) -> Wire:
-    given = tuple(Candidate(id=id, score=score) for id, score in candidates)
-    options = {"request_id": uuid.uuid4().hex} | options
-    request = Request(user_id=user_id, candidates=given, size=size, **options)
-    return Wire("POST", "/v1/recommend", msgspec.json.encode(request))
-
-
-def events_call(events: Sequence[Interaction]) -> Wire:
-    return Wire("POST", "/v1/interactions", msgspec.json.encode({"events": events}))
-
-
-def put_call(kind: str, record: Content | User) -> Wire:
-    return Wire("PUT", f"/v1/{kind}/{quote(record.id, safe='')}", msgspec.json.encode(record))
-
-
-def explain_call(decision_id: str, content_id: str | None) -> Wire:
-    lacking = f"?content={quote(content_id, safe='')}" if content_id is not None else ""
-    return Wire("GET", f"/v1/decisions/{quote(decision_id, safe='')}{lacking}")
-
-
-def content_call(content_id: str) -> Wire:
-    return Wire("GET", f"/v1/contents/{quote(content_id, safe='')}")
-
-
-def policies_call(what: str = "") -> Wire:
-    return Wire("POST" if what else "GET", f"/v1/policies{what}")
-
-
-def goals_call(method: str = "GET", what: str = "", body: dict[str, Any] | None = None, why: str = "") -> Wire:
-    query = f"?why={quote(why, safe='')}" if why else ""
-    return Wire(method, f"/v1/goals{what}{query}", None if body is None else msgspec.json.encode(body))
-
-
-def goal_call(method: str, id: str, what: str, why: str) -> Wire:
-    return goals_call(method, f"/{quote(id, safe='')}{what}", why=why)
-
-
-def put_goal_call(text: str, options: dict[str, Any]) -> Wire:
-    return goals_call("PUT", body={"text": text, "id": f"goal-{uuid.uuid4().hex[:8]}"} | options)
-
-
-def put_weights_call(id: str, weights: Weights, program: str) -> Wire:
-    body: dict[str, Any] = {"weights": weights} | ({"program": program} if program else {})
-    return goals_call("PUT", f"/{quote(id, safe='')}/proposal", body)
-
-
-def experiments_call(method: str = "GET", name: str | None = None, body: Any = None, why: str = "") -> Wire:
-    path = "/v1/experiments" + ("" if name is None else f"/{quote(name, safe='')}")
-    query = f"?why={quote(why, safe='')}" if why else ""
-    return Wire(method, path + query, None if body is None else msgspec.json.encode(body))
-
-
-def audit_call(since: int, limit: int) -> Wire:
-    return Wire("GET", f"/v1/audit?since={since}&limit={limit}")
 
 
 def read(answer: httpx.Response, kind: type[T]) -> T:
@@ -191,92 +129,100 @@ class Client:
     def recommend(self, user_id: str, candidates: Iterable[tuple[str, float]], size: int, **options: Any) -> Answer:
         """A slate of ``size`` out of (id, score) pairs. Options: ``request_id``, ``exclude``, ``inject``, ``shadow``,
         ``context``."""
-        return for_user(self._call(recommend_call(user_id, candidates, size, options), Answer), user_id)
+        return for_user(self._call(calls.recommend(user_id, candidates, size, options), Answer), user_id)
 
     def interactions(self, events: Sequence[Interaction]) -> Taken:
         """Tell what users did. Returns once it is durable."""
-        taken = self._call(events_call(events), Taken)
+        taken = self._call(calls.events(events), Taken)
         if again := unknown(taken, events):
             time.sleep(1.0)
-            taken = together(taken, self._call(events_call(again), Taken))
+            taken = together(taken, self._call(calls.events(again), Taken))
         return taken
 
     def put_content(self, content: Content) -> None:
         """Register a content, or change it."""
-        self._call(put_call("contents", content), dict[str, Any])
+        self._call(calls.put("contents", content), dict[str, Any])
 
     def put_user(self, user: User) -> None:
         """Tell how old an account is."""
-        self._call(put_call("users", user), dict[str, Any])
+        self._call(calls.put("users", user), dict[str, Any])
 
     def explain(self, decision_id: str, content_id: str | None = None) -> dict[str, Any]:
         """Why a decision came out as it did; and what ``content_id``, which was not shown, lacked."""
-        return self._call(explain_call(decision_id, content_id), dict[str, Any])
+        return self._call(calls.explain(decision_id, content_id), dict[str, Any])
 
     def content(self, content_id: str) -> dict[str, Any]:
         """A content's state and its story."""
-        return self._call(content_call(content_id), dict[str, Any])
+        return self._call(calls.content(content_id), dict[str, Any])
+
+    def trust(self, content_id: str | None = None) -> dict[str, Any]:
+        """Who is judged to cheat: everybody who is doubted, or one content."""
+        return self._call(calls.trust(content_id), dict[str, Any])
+
+    def appeal(self, content_id: str, verdict: str | None, why: str = "") -> dict[str, Any]:
+        """An operator's word: ``honest`` or ``cheat`` stands above the judge's, None takes it back."""
+        return self._call(calls.trust(content_id, {"verdict": verdict, "why": why}), dict[str, Any])
 
     def policies(self) -> dict[str, Any]:
         """Versions of the policy, and who gets which."""
-        return self._call(policies_call(), dict[str, Any])
+        return self._call(calls.policies(), dict[str, Any])
 
     def activate(self, version: str) -> dict[str, Any]:
         """Make a version live for all users."""
-        return self._call(policies_call(f"/{quote(version, safe='')}/activate"), dict[str, Any])
+        return self._call(calls.policies(f"/{quote(version, safe='')}/activate"), dict[str, Any])
 
     def roll_back(self) -> dict[str, Any]:
         """End the trial under way, or go back to the version before."""
-        return self._call(policies_call("/rollback"), dict[str, Any])
+        return self._call(calls.policies("/rollback"), dict[str, Any])
 
     def goals(self) -> dict[str, Any]:
         """Goals, what is proposed for them, and the weights that hold."""
-        return self._call(goals_call(), dict[str, Any])
+        return self._call(calls.goals(), dict[str, Any])
 
     def put_goal(self, text: str, **options: Any) -> dict[str, Any]:
         """Ask for something in words; the answer's ``id`` names it. Options: ``id``, ``aims``, ``bounds``, ``from_ms``,
         ``until_ms``."""
-        return self._call(put_goal_call(text, options), dict[str, Any])
+        return self._call(calls.put_goal(text, options), dict[str, Any])
 
     def put_weights(self, id: str, weights: Weights, program: str = "") -> dict[str, Any]:
         """Propose weights of your own for a goal."""
-        return self._call(put_weights_call(id, weights, program), dict[str, Any])
+        return self._call(calls.put_weights(id, weights, program), dict[str, Any])
 
     def approve(self, id: str, why: str = "") -> dict[str, Any]:
         """Take what is proposed for a goal."""
-        return self._call(goal_call("POST", id, "/approve", why), dict[str, Any])
+        return self._call(calls.goal("POST", id, "/approve", why), dict[str, Any])
 
     def refuse(self, id: str, why: str = "") -> dict[str, Any]:
         """A goal is not to come in force."""
-        return self._call(goal_call("POST", id, "/refuse", why), dict[str, Any])
+        return self._call(calls.goal("POST", id, "/refuse", why), dict[str, Any])
 
     def lift(self, id: str, why: str = "") -> dict[str, Any]:
         """Lift a goal: the weights before it hold again."""
-        return self._call(goal_call("DELETE", id, "", why), dict[str, Any])
+        return self._call(calls.goal("DELETE", id, "", why), dict[str, Any])
 
     def experiments(self) -> dict[str, Any]:
         """Experiments, the latest first."""
-        return self._call(experiments_call(), dict[str, Any])
+        return self._call(calls.experiments(), dict[str, Any])
 
     def experiment(self, name: str) -> dict[str, Any]:
         """An experiment: its arms' figures, effects, checks and what to do."""
-        return self._call(experiments_call(name=name), dict[str, Any])
+        return self._call(calls.experiments(name=name), dict[str, Any])
 
     def begin(self, plan: dict[str, Any]) -> dict[str, Any]:
         """Begin an experiment: ``experiment`` with ``name`` and ``arms``; ``metric``, ``guardrails`` …"""
-        return self._call(experiments_call("POST", body=plan), dict[str, Any])
+        return self._call(calls.experiments("POST", body=plan), dict[str, Any])
 
     def ramp(self, name: str, shares: dict[str, float], why: str = "") -> dict[str, Any]:
         """Widen or narrow arms of an experiment."""
-        return self._call(experiments_call("PATCH", name, {"shares": shares}, why), dict[str, Any])
+        return self._call(calls.experiments("PATCH", name, {"shares": shares}, why), dict[str, Any])
 
     def stop(self, name: str, why: str = "") -> dict[str, Any]:
         """End an experiment."""
-        return self._call(experiments_call("DELETE", name, why=why), dict[str, Any])
+        return self._call(calls.experiments("DELETE", name, why=why), dict[str, Any])
 
     def audit(self, since: int = 0, limit: int = 100) -> dict[str, Any]:
         """Who changed what, when and why: the latest entries since a time (Unix ms), oldest first."""
-        return self._call(audit_call(since, limit), dict[str, Any])
+        return self._call(calls.audit(since, limit), dict[str, Any])
 
     def _call(self, call: Wire, kind: type[T]) -> T:
         for tries in range(TRIES):
@@ -314,91 +260,99 @@ class AsyncClient:
         self, user_id: str, candidates: Iterable[tuple[str, float]], size: int, **options: Any
     ) -> Answer:
         """See ``Client.recommend``."""
-        return for_user(await self._call(recommend_call(user_id, candidates, size, options), Answer), user_id)
+        return for_user(await self._call(calls.recommend(user_id, candidates, size, options), Answer), user_id)
 
     async def interactions(self, events: Sequence[Interaction]) -> Taken:
         """See ``Client.interactions``."""
-        taken = await self._call(events_call(events), Taken)
+        taken = await self._call(calls.events(events), Taken)
         if again := unknown(taken, events):
             await asyncio.sleep(1.0)
-            taken = together(taken, await self._call(events_call(again), Taken))
+            taken = together(taken, await self._call(calls.events(again), Taken))
         return taken
 
     async def put_content(self, content: Content) -> None:
         """See ``Client.put_content``."""
-        await self._call(put_call("contents", content), dict[str, Any])
+        await self._call(calls.put("contents", content), dict[str, Any])
 
     async def put_user(self, user: User) -> None:
         """See ``Client.put_user``."""
-        await self._call(put_call("users", user), dict[str, Any])
+        await self._call(calls.put("users", user), dict[str, Any])
 
     async def explain(self, decision_id: str, content_id: str | None = None) -> dict[str, Any]:
         """See ``Client.explain``."""
-        return await self._call(explain_call(decision_id, content_id), dict[str, Any])
+        return await self._call(calls.explain(decision_id, content_id), dict[str, Any])
 
     async def content(self, content_id: str) -> dict[str, Any]:
         """See ``Client.content``."""
-        return await self._call(content_call(content_id), dict[str, Any])
+        return await self._call(calls.content(content_id), dict[str, Any])
+
+    async def trust(self, content_id: str | None = None) -> dict[str, Any]:
+        """See ``Client.trust``."""
+        return await self._call(calls.trust(content_id), dict[str, Any])
+
+    async def appeal(self, content_id: str, verdict: str | None, why: str = "") -> dict[str, Any]:
+        """See ``Client.appeal``."""
+        return await self._call(calls.trust(content_id, {"verdict": verdict, "why": why}), dict[str, Any])
 
     async def policies(self) -> dict[str, Any]:
         """See ``Client.policies``."""
-        return await self._call(policies_call(), dict[str, Any])
+        return await self._call(calls.policies(), dict[str, Any])
 
     async def activate(self, version: str) -> dict[str, Any]:
         """See ``Client.activate``."""
-        return await self._call(policies_call(f"/{quote(version, safe='')}/activate"), dict[str, Any])
+        return await self._call(calls.policies(f"/{quote(version, safe='')}/activate"), dict[str, Any])
 
     async def roll_back(self) -> dict[str, Any]:
         """See ``Client.roll_back``."""
-        return await self._call(policies_call("/rollback"), dict[str, Any])
+        return await self._call(calls.policies("/rollback"), dict[str, Any])
 
     async def goals(self) -> dict[str, Any]:
         """See ``Client.goals``."""
-        return await self._call(goals_call(), dict[str, Any])
+        return await self._call(calls.goals(), dict[str, Any])
 
     async def put_goal(self, text: str, **options: Any) -> dict[str, Any]:
         """See ``Client.put_goal``."""
-        return await self._call(put_goal_call(text, options), dict[str, Any])
+        return await self._call(calls.put_goal(text, options), dict[str, Any])
 
     async def put_weights(self, id: str, weights: Weights, program: str = "") -> dict[str, Any]:
         """See ``Client.put_weights``."""
-        return await self._call(put_weights_call(id, weights, program), dict[str, Any])
+        return await self._call(calls.put_weights(id, weights, program), dict[str, Any])
 
     async def approve(self, id: str, why: str = "") -> dict[str, Any]:
         """See ``Client.approve``."""
-        return await self._call(goal_call("POST", id, "/approve", why), dict[str, Any])
+        return await self._call(calls.goal("POST", id, "/approve", why), dict[str, Any])
 
     async def refuse(self, id: str, why: str = "") -> dict[str, Any]:
         """See ``Client.refuse``."""
-        return await self._call(goal_call("POST", id, "/refuse", why), dict[str, Any])
+        return await self._call(calls.goal("POST", id, "/refuse", why), dict[str, Any])
 
     async def lift(self, id: str, why: str = "") -> dict[str, Any]:
         """See ``Client.lift``."""
-        return await self._call(goal_call("DELETE", id, "", why), dict[str, Any])
+        return await self._call(calls.goal("DELETE", id, "", why), dict[str, Any])
 
     async def experiments(self) -> dict[str, Any]:
         """See ``Client.experiments``."""
-        return await self._call(experiments_call(), dict[str, Any])
+        return await self._call(calls.experiments(), dict[str, Any])
 
     async def experiment(self, name: str) -> dict[str, Any]:
         """See ``Client.experiment``."""
-        return await self._call(experiments_call(name=name), dict[str, Any])
+        return await self._call(calls.experiments(name=name), dict[str, Any])
 
     async def begin(self, plan: dict[str, Any]) -> dict[str, Any]:
         """See ``Client.begin``."""
-        return await self._call(experiments_call("POST", body=plan), dict[str, Any])
+        return await self._call(calls.experiments("POST", body=plan), dict[str, Any])
 
     async def ramp(self, name: str, shares: dict[str, float], why: str = "") -> dict[str, Any]:
         """See ``Client.ramp``."""
-        return await self._call(experiments_call("PATCH", name, {"shares": shares}, why), dict[str, Any])
+        return await self._call(calls.experiments("PATCH", name, {"shares": shares}, why), dict[str, Any])
 
     async def stop(self, name: str, why: str = "") -> dict[str, Any]:
         """See ``Client.stop``."""
-        return await self._call(experiments_call("DELETE", name, why=why), dict[str, Any])
+        return await self._call(calls.experiments("DELETE", name, why=why), dict[str, Any])
 
     async def audit(self, since: int = 0, limit: int = 100) -> dict[str, Any]:
         """See ``Client.audit``."""
-        return await self._call(audit_call(since, limit), dict[str, Any])
+        return await self._call(calls.audit(since, limit), dict[str, Any])
 
     async def _call(self, call: Wire, kind: type[T]) -> T:
         for tries in range(TRIES):
