@@ -273,7 +273,7 @@ def test_words_are_not_without_end(tmp_path, monkeypatch):
 
 def test_a_judge_that_is_silent_freezes_all_but_whom_an_operator_cleared(tmp_path):
     court = Court(tmp_path)
-    court.hears_all()
+    court.judge.step()
     now_s = time.time()
     clocked = Trust(court.store, True, lambda: now_s)
     assert not clocked.silent()

@@ -12,12 +12,13 @@ import pytest
 from upwell.errors import BadRequest
 from upwell.events import DECISIONS, Limits, open_consumer, open_log
 from upwell.online import kept
-from upwell.service.saver import LEARNER, trim
+from upwell.service.saver import JUDGE, LEARNER, readers, trim
 from upwell.service.settings import load
 from upwell.state import open_store
 
 LEARNS = {"UPWELL_LEARN": "true", "UPWELL_DIAL_NOISE": "0.1"}
 BIG = b"x" * 2_000
+BOTH = (LEARNER, JUDGE)
 
 
 @pytest.mark.parametrize(
@@ -39,12 +40,15 @@ def test_what_a_learner_has_not_read_is_kept_while_there_is_room(tmp_path, monke
         end = log.append(DECISIONS, [("u", n, BIG)])
         log.journal.wait(end)  # syncing begins a new segment
     full = log.healthy().journal_bytes
-    trim(log, log.partition, end, {})
-    trim(log, log.partition, end, {LEARNER + "another": end})
+    trim(log, log.partition, end, BOTH, {})
+    trim(log, log.partition, end, BOTH, {LEARNER + "another": end})
     assert log.healthy().journal_bytes == full
     consumer = open_consumer(f"embedded:{tmp_path}", tmp_path, "learner", lambda partitions: {})
     read = consumer.poll(10, 1.0)
-    trim(log, log.partition, end, {LEARNER + log.partition: read[-1].next})
+    at = {who + log.partition: end for who in BOTH}
+    trim(log, log.partition, end, BOTH, at | {LEARNER + log.partition: 0})  # the slowest is waited for
+    assert log.healthy().journal_bytes == full
+    trim(log, log.partition, end, BOTH, at | {LEARNER + log.partition: read[-1].next})
     assert 0 < log.healthy().journal_bytes < full
     more: list = []
     while entries := consumer.poll(10, 0.1):
@@ -52,9 +56,17 @@ def test_what_a_learner_has_not_read_is_kept_while_there_is_room(tmp_path, monke
     assert len(read) + len(more) == 20
     consumer.close()
     monkeypatch.setattr("upwell.service.saver.WAITED_FOR_BYTES", 1)
-    trim(log, log.partition, end, {})  # there is no room: what serves comes first
+    trim(log, log.partition, end, BOTH, {})  # there is no room: what serves comes first
     assert log.healthy().journal_bytes < 10_000
     log.close()
+
+
+def test_who_reads_the_log_beside_the_service(tmp_path):
+    given = {"data": tmp_path, "dial_noise": 0.1}
+    assert readers(load(None, **given)) == ()
+    assert readers(load(None, learn=True, **given)) == (LEARNER,)
+    assert readers(load(None, trust=True, **given)) == (JUDGE,)
+    assert readers(load(None, learn=True, trust=True, **given)) == BOTH
 
 
 def test_a_learner_takes_no_place_of_a_server(tmp_path):

@@ -39,6 +39,7 @@ ID = "judge"
 ENTRIES = 2_000
 POLL_S, AGAIN_S = 0.2, 0.5
 LEASE_S = 60.0
+ALIVE_S = 2.0
 TOLD_FROM = NARROWED / 2
 """Lower bound from which a content is told of, though nothing follows yet."""
 MOST_TOLD = 100_000
@@ -90,7 +91,12 @@ class Judge:
         self.rings: rings.Rings | None = None
         self.visits: Any = None  # a SciPy matrix, as of the last search
         self._new = True
-        self._next: dict[str, float] = {"judge": 0.0, "rings": 0.0, "save": time.monotonic() + self.pace.save}
+        self._next: dict[str, float] = {
+            "alive": 0.0,
+            "judge": 0.0,
+            "rings": 0.0,
+            "save": time.monotonic() + self.pace.save,
+        }
 
     def run(self, running: Callable[[], bool]) -> None:
         """Judge while ``running``; a store or log that is down is asked again."""
@@ -128,6 +134,7 @@ class Judge:
             self._new = True
             if self.known.due:
                 self.count()
+        self._when("alive", ALIVE_S, self.say)
         self._when("rings", self.pace.rings, self.search)
         self._when("judge", self.pace.judge, self.tell)
         self._when("save", self.pace.save, self.save)
@@ -205,16 +212,21 @@ class Judge:
         self.standing = judge.stand(np, self.heads, traits)
         return self.standing, traits
 
-    def tell(self) -> None:
-        """Judge, and tell servers where there is anything new; and that the judge is there."""
+    def say(self) -> None:
+        """That the judge is there."""
         batch = Batch(fence=self.lease)
         batch.put("meta", trust.ALIVE, str(round(time.time() * 1_000)).encode())
-        if self._new:
-            batch.put("meta", trust.ID, trust.encoder.encode(self.verdicts(*self.judged())))
-            batch.advance(trust.OFFSET, self.number, self.number + 1)
         self.store.write(batch)
-        self.number += self._new
-        self._new = False
+
+    def tell(self) -> None:
+        """Judge, and tell servers, where there is anything new."""
+        if not self._new:
+            return
+        batch = Batch(fence=self.lease)
+        batch.put("meta", trust.ID, trust.encoder.encode(self.verdicts(*self.judged())))
+        batch.advance(trust.OFFSET, self.number, self.number + 1)
+        self.store.write(batch)
+        self.number, self._new = self.number + 1, False
 
     def verdicts(self, standing: Standing, traits: judge.Traits) -> Told:
         """What is told of whom there is anything to tell."""

@@ -30,7 +30,7 @@ ALIVE = "trust/alive"
 """Record with the judge's last word of itself, Unix ms of the machine's clock."""
 APPEALS = "appeals"
 """Record of the operators' words, and the offset that counts them."""
-SILENT_S = 60.0
+SILENT_S = 20.0
 """So long after its last word the judge counts as gone."""
 MOST_APPEALS = 10_000
 CLEARED = -1.0
