@@ -10,7 +10,7 @@ import typer
 from upwell.cli.common import Json, Overrides, Seed, WorldFile, build_world, emit, progress, table
 from upwell.errors import BadRequest
 
-PARTS = ("detection", "money", "incentive", "cost", "fit")
+PARTS = ("detection", "money", "incentive", "cost", "live", "fit")
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +22,7 @@ def trust(
         str,
         typer.Argument(
             help="detection (who is found out), money (coins saved, and what trust costs), incentive (does cheating "
-            "pay), cost (time and memory), or fit (the heads anew)"
+            "pay), cost (time and memory), live (a farm against the running service), or fit (the heads anew)"
         ),
     ] = "detection",
     seeds: Annotated[int, typer.Option(help="platforms each figure is measured on", min=2)] = 8,
@@ -31,6 +31,8 @@ def trust(
     adapt: Annotated[
         int, typer.Option(help="generations for which adaptive cheats are optimised against the detector first", min=0)
     ] = 8,
+    seconds: Annotated[float, typer.Option(help="of live: how long each life lasts", min=5.0)] = 120.0,
+    rate: Annotated[int, typer.Option(help="of live: fake events a minute", min=100)] = 10_000,
     world: WorldFile = None,
     set: Overrides = None,
     out: Annotated[Path, typer.Option(help="of fit: where to write the heads")] = Path("trust.json"),
@@ -41,6 +43,13 @@ def trust(
     that look like them."""
     if part not in PARTS:
         raise BadRequest(f"{part}: give one of {', '.join(PARTS)}")
+    if part == "live":
+        from upwell.bench import trust_live
+
+        with progress("lives", len(trust_live.LIVES)) as step:
+            result = trust_live.run(seconds, rate, seed, step)
+        emit(result, json, lambda: show(result))
+        return
     if part == "cost":
         from upwell.bench.trust_cost import cost
 
