@@ -106,9 +106,11 @@ def test_training_platforms_hold_out_kinds_and_tested_ones_do_not():
     config = load_world(SCENARIOS / "trust.toml")
     for seed in range(3):
         direct = fitting.platform(config, seed).direct
-        assert direct.slow_drip == direct.adaptive == 0.0
+        assert direct.slow_drip == 0.0
         judged = trust.platform(config, seed).direct
         assert judged.slow_drip == config.direct.slow_drip
+        for name in ("per_day", "days", "cover", "pool", "watch", "engaged", "spread"):
+            assert getattr(judged, f"{name}_adaptive") == getattr(config.direct, f"{name}_adaptive")
         assert (judged.skill, judged.budget) == (direct.skill, direct.budget)
     assert len({fitting.platform(config, seed).direct.skill for seed in range(5)}) == 5
 

@@ -15,7 +15,7 @@ from upwell.learn import trust
 from upwell.regulator.trust.judge import Heads
 from upwell.world import suspicion, visits
 from upwell.world.arm import Arm
-from upwell.world.config import WorldConfig
+from upwell.world.config import WorldConfig, flatten
 
 Floats = npt.NDArray[np.float64]
 Step = Callable[[], None]
@@ -55,9 +55,10 @@ class Lived(NamedTuple):
 
 
 def platform(config: WorldConfig, seed: int) -> WorldConfig:
-    """As ``learn.trust.platform``, with the kinds that it holds out."""
-    held_out = {f"direct.{name}": getattr(config.direct, name) for name in trust.HELD_OUT}
-    return trust.platform(config, seed).override(held_out)
+    """As ``learn.trust.platform``, with the kind that it holds out, and with adaptive cheats as ``config`` has them."""
+    ours = {name: value for name, value in flatten(config).items() if name.endswith("_adaptive")}
+    ours |= {f"direct.{name}": getattr(config.direct, name) for name in trust.HELD_OUT}
+    return trust.platform(config, seed).override(ours)
 
 
 def lived(

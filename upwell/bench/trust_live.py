@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -57,7 +57,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(folder: Path, trust: bool) -> Iterator[str]:
+def served(folder: Path, trust: bool) -> Generator[str]:
     """A service on a folder, on this machine alone."""
     port = free_port()
     command = [sys.executable, "-c", "from upwell.cli import main; main()", "serve", "--port", str(port)]

@@ -35,6 +35,7 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="server processes")] = None,
     policy: Annotated[str | None, typer.Option(help="learned policy: one that is shipped, or a file")] = None,
     learn: Annotated[bool | None, typer.Option(help="learn from what users do (with dial_noise in --config)")] = None,
+    trust: Annotated[bool | None, typer.Option(help="judge who cheats, and heat them less, or not")] = None,
     policy_backend: Annotated[str | None, typer.Option(help="local, or tfserving: TensorFlow Serving")] = None,
     tfserving: Annotated[str | None, typer.Option(help="HOST:PORT of TensorFlow Serving's gRPC")] = None,
     print_config: Annotated[bool, typer.Option(help="print every setting with its default and meaning")] = False,
@@ -43,7 +44,7 @@ def serve(
 
     given: dict[str, Any] = {
         "store": store, "events": events, "data": data, "host": host, "port": port, "workers": workers,
-        "policy": policy, "learn": learn, "policy_backend": policy_backend, "tfserving": tfserving,
+        "policy": policy, "learn": learn, "trust": trust, "policy_backend": policy_backend, "tfserving": tfserving,
     }  # fmt: skip
     settings = load(config, **given)
     if print_config:

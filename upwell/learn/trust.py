@@ -1,8 +1,7 @@
 """Fitting the heads of trust on simulated platforms, where it is known who cheats.
 
 The traits that hang on judgements (of a content's visitors, its creator, an account's contents) are those of the heads
-before, so data and fit take turns a few times. Kinds of cheat that are held out of the training platforms stay unknown
-to the heads.
+before, so data and fit take turns a few times.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from upwell.world.config import WorldConfig
 Floats = npt.NDArray[np.float64]
 RIDGE = 1.0
 """Strength of the normal prior around 0 on each weight, as so many observations."""
-HELD_OUT = ("slow_drip", "adaptive")
+HELD_OUT = ("slow_drip",)
 """Kinds of cheat that no head is ever fitted on."""
 
 
@@ -46,13 +45,27 @@ class Samples(NamedTuple):
 
 
 def platform(config: WorldConfig, seed: int) -> WorldConfig:
-    """The training platform of a seed: without the kinds held out, and with bots of another budget and skill."""
+    """The training platform of a seed: without the kind held out, with bots of another budget and skill.
+
+    In place of cheats that adapt it has some of every strategy: which of them pays against the heads, no head has seen.
+    """
     drawn = np.random.default_rng([seed, 51])
+
+    def between(low: float, high: float) -> float:
+        return float(np.exp(drawn.uniform(np.log(low), np.log(high))))
+
     return config.override(
         {f"direct.{name}": 0.0 for name in HELD_OUT}
         | {
-            "direct.budget": float(np.exp(drawn.uniform(np.log(0.3), np.log(3.0)))),
+            "direct.budget": between(0.3, 3.0),
             "direct.skill": float(drawn.uniform(0.0, 0.8)),
+            "direct.per_day_adaptive": between(5.0, 100.0),
+            "direct.days_adaptive": between(2.0, 15.0),
+            "direct.pool_adaptive": between(12.0, 500.0),
+            "direct.cover_adaptive": between(0.1, 3.0),
+            "direct.watch_adaptive": float(drawn.uniform(0.1, 0.9)),
+            "direct.engaged_adaptive": between(0.005, 0.1),
+            "direct.spread_adaptive": 0.7,
         }
     )
 
