@@ -27,7 +27,7 @@ class Mutation(NamedTuple):
 
 
 R, W, S, G = "upwell/regulator/", "upwell/world/", "upwell/service/", "upwell/goals/"
-INVARIANTS = "tests/test_invariants.py::"
+INVARIANTS, TICKER = "tests/test_invariants.py::", "tests/service/test_ticker.py::"
 MUTATIONS = (
     Mutation(
         "cap price: never rises", R + "guards.py",
@@ -67,12 +67,12 @@ MUTATIONS = (
     ),
     Mutation(
         "per-slate slots: not counted", R + "slate.py",
-        " & (slots > h)[..., None]", "",
+        " & (slots > h))[..., None]", ")[..., None]",
         "tests/test_slate.py::test_heated_places_hold_grants_within_slots_and_leases",
     ),
     Mutation(
         "lease: not counted", R + "slate.py",
-        "pick = pick & (before + used[..., None, :] < grants.lease[..., None, :])", "pick = pick & (before >= 0)",
+        "pick = pick & (count <= lease)", "pick = pick & (count >= 0)",
         "tests/test_slate.py::test_heated_places_hold_grants_within_slots_and_leases",
     ),
     Mutation(
@@ -82,7 +82,7 @@ MUTATIONS = (
     ),
     Mutation(
         "protection: not asked by the world", W + "serve.py",
-        "jnp.where(protected | ~moment.present, 0.0,", "jnp.where(~moment.present, 0.0,",
+        "jnp.where(batch.protected | ~moment.present, 0.0,", "jnp.where(~moment.present, 0.0,",
         INVARIANTS + "test_every_arm_keeps_the_invariants[greedy]",
     ),
     Mutation(
@@ -151,8 +151,58 @@ MUTATIONS = (
     ),
     Mutation(
         "cheat: keeps its grant", R + "tick.py",
-        "requests.give_up | state.cheat, state.cheat", "requests.give_up, state.cheat",
+        "(requests.give_up & ~owed) | barred, state.cheat", "requests.give_up & ~owed, state.cheat",
         INVARIANTS + "test_a_content_proven_a_cheat_while_granted_gives_everything_back",
+    ),
+    Mutation(
+        "trust: the frozen are granted to", R + "tick.py",
+        "wanted = xp.where(barred |", "wanted = xp.where(state.cheat |",
+        TICKER + "test_a_frozen_content_is_granted_nothing_even_if_it_asks",
+    ),
+    Mutation(
+        "trust: the frozen are owed a chance", S + "ticker.py",
+        "scale, settings.chance, barred)", "scale, settings.chance, cheat)",
+        TICKER + "test_who_is_doubted_is_not_heated_and_heated_again_when_it_is_cleared_up",
+    ),
+    Mutation(
+        "trust: silence is nothing", S + "trust.py",
+        "(low > CLEARED) if silent else low >= FROZEN", "low >= FROZEN",
+        TICKER + "test_a_silent_judge_freezes_all_but_whom_an_operator_cleared",
+    ),
+    Mutation(
+        "trust: an operator's word does not clear", S + "ticker.py",
+        "(cheat | (low >= ZEROED)) & ~cleared", "cheat | (low >= ZEROED) | cleared",
+        TICKER + "test_who_is_judged_to_cheat_loses_its_budget_and_an_operator_gives_it_back",
+    ),
+    Mutation(
+        "trust: budgets come back by themselves", S + "ticker.py",
+        "restored = np.where(cleared,", "restored = np.where(low < ZEROED,",
+        TICKER + "test_who_is_judged_to_cheat_loses_its_budget_and_an_operator_gives_it_back",
+    ),
+    Mutation(
+        "trust: doubted clicks count", S + "ticker.py",
+        "floats[name] - contents.doubted[rows, i]", "floats[name] - 0.0 * contents.doubted[rows, i]",
+        TICKER + "test_doubted_clicks_do_not_count",
+    ),
+    Mutation(
+        "trust: doubted users are heated to", S + "recommend.py",
+        "(contents.low[held] >= NARROWED)", "(contents.low[held] >= 2.0)",
+        "tests/service/test_recommend.py::test_a_doubtful_content_is_heated_to_trusted_users_alone",
+    ),
+    Mutation(
+        "trust: an event told again counts again", "upwell/online/known.py",
+        "now and not then for now, then", "now for now, then",
+        "tests/online/test_judge.py::test_what_is_counted_by_hand",
+    ),
+    Mutation(
+        "trust: another's event counts", "upwell/online/known.py",
+        "if event.user_id != seen.user or event", "if event",
+        "tests/online/test_judge.py::test_an_event_that_comes_before_its_slate_counts",
+    ),
+    Mutation(
+        "trust: the erased are kept", "upwell/online/known.py",
+        'self.accounts.names[row] = ""', "pass",
+        "tests/online/test_judge.py::test_who_is_erased_is_forgotten",
     ),
     Mutation(
         "cheat: keeps its budget", R + "ledger.py",

@@ -20,6 +20,7 @@ from service_samples import (
 from slate_samples import chosen, lines_of, regulated
 
 from upwell.regulator import slate
+from upwell.regulator.trust.judge import NARROWED
 from upwell.service import wire
 from upwell.service.recommend import Window
 from upwell.service.records import key_of
@@ -153,6 +154,24 @@ def test_repeats_come_last_where_there_is_not_enough_else():
     shown(live, [request("u3", names[:5], size=5)])
     (line,) = shown(live, [request("u3", names, size=6)], NOW + 60_000)
     assert [p.id for p in line.places] == ["c5", "c6", "c7", "c0", "c1", "c2"]
+
+
+def test_a_doubtful_content_is_heated_to_trusted_users_alone():
+    heated = {False: 0, True: 0}
+    for doubted in heated:
+        live = server(5, segments=1, holdout=0.0)
+        live.contents.embedding[:] = live.users.record["profile"][live.users.rows.at["u3"]]
+        live.contents.low[:] = NARROWED
+        live.users.doubted[live.users.rows.at["u3"]] = doubted
+        for number in range(8):
+            ids = [f"stranger{number}-{n}" for n in range(20)]
+            (line,) = shown(live, [request("u3", ids, size=5)], NOW + number * 60_000)
+            heated[doubted] += sum(p.kind == slate.HEATED for p in line.places)
+        live.contents.low[:] = NARROWED - 0.01  # of what is not doubtful everybody may see some
+        (line,) = shown(live, [request("u3", [f"other-{n}" for n in range(20)], size=5)], NOW + 3_600_000)
+        assert any(p.kind == slate.HEATED for p in line.places)
+    assert heated[False] > 3
+    assert heated[True] == 0
 
 
 def test_repeats_are_not_heated_either():

@@ -264,6 +264,18 @@ def test_who_is_doubted_is_not_heated_and_heated_again_when_it_is_cleared_up():
     assert server.books.outstanding(server.live.contents, np.asarray([row]))[0] == 0
 
 
+def test_a_frozen_content_is_granted_nothing_even_if_it_asks():
+    """The allocation itself holds, whatever an arm asks for."""
+    state = tick.opened(np, 2, 100.0)._replace(frozen=np.array([True, False]))
+    state = state._replace(ledger=state.ledger._replace(pool=np.int32(1_000)))
+    asks = tick.Requests(np.full(2, 50, np.int32), np.ones(2, np.float32), np.zeros(2, bool))
+    after = tick.allocate(
+        np, state, asks, np.zeros(2, bool), np.full(2, 0.5), np.float32(10.0), np.float32(1_000.0), 0.2, 1.0, 1_000.0
+    )  # fmt: skip
+    assert after.ledger.outstanding.tolist() == [0, 50]
+    assert after.ledger.budget[0] == state.ledger.budget[0]
+
+
 def test_who_is_judged_to_cheat_loses_its_budget_and_an_operator_gives_it_back():
     server = Server()
     row = server.add(1)
