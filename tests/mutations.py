@@ -160,11 +160,6 @@ MUTATIONS = (
         TICKER + "test_a_frozen_content_is_granted_nothing_even_if_it_asks",
     ),
     Mutation(
-        "trust: the frozen are owed a chance", S + "ticker.py",
-        "scale, settings.chance, barred)", "scale, settings.chance, cheat)",
-        TICKER + "test_who_is_doubted_is_not_heated_and_heated_again_when_it_is_cleared_up",
-    ),
-    Mutation(
         "trust: silence is nothing", S + "trust.py",
         "(low > CLEARED) if silent else low >= FROZEN", "low >= FROZEN",
         TICKER + "test_a_silent_judge_freezes_all_but_whom_an_operator_cleared",
