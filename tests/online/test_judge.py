@@ -155,7 +155,7 @@ def test_an_event_that_comes_before_its_slate_counts(tmp_path):
 
 
 def test_killed_anywhere_each_entry_counts_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("upwell.online.judge.ENTRIES", 60)
+    monkeypatch.setattr("upwell.online.reader.ENTRIES", 60)
     monkeypatch.setattr("upwell.service.order.HOLD_S", 0.0)
     steady, rng = Court(tmp_path, pace=Pace(1e9, 1e9, 1e9, 0.0)), np.random.default_rng(2)
     honest(steady.journal, rng)
@@ -183,7 +183,7 @@ def test_killed_anywhere_each_entry_counts_once(tmp_path, monkeypatch):
 
 
 def test_a_store_that_is_away_is_asked_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("upwell.online.judge.AGAIN_S", 0.0)
+    monkeypatch.setattr("upwell.online.reader.AGAIN_S", 0.0)
     monkeypatch.setattr("upwell.service.order.HOLD_S", 0.0)
     court = Court(tmp_path, pace=Pace(0.0, 0.0, 0.0, 0.0))
     honest(court.journal, np.random.default_rng(0), days=1)

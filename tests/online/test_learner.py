@@ -106,8 +106,8 @@ def test_killed_at_any_time_it_goes_on_as_if_it_had_not_been(tmp_path):
 @pytest.mark.slow
 def test_writes_that_fail_lose_nothing_and_repeat_nothing(tmp_path, monkeypatch):
     """Some are made and not known to be: the store goes away with its answer."""
-    monkeypatch.setattr("upwell.online.learner.AGAIN_S", 0.0)
-    monkeypatch.setattr("upwell.online.learner.ENTRIES", 500)
+    monkeypatch.setattr("upwell.online.reader.AGAIN_S", 0.0)
+    monkeypatch.setattr("upwell.online.reader.ENTRIES", 500)
     monkeypatch.setattr("upwell.service.order.HOLD_S", 0.0)
     pace = SMALL._replace(save_s=0.0)
     steady, failing = Platform(tmp_path, 200, pace), Platform(tmp_path, 200, pace)

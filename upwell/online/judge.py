@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -17,28 +16,23 @@ import numpy as np
 import numpy.typing as npt
 
 from upwell.errors import BadRequest
-from upwell.events.port import CONTROL, DECISIONS, INTERACTIONS, Consumer, Entry, LogDown, OffsetLost, Offsets
+from upwell.events.port import CONTROL, DECISIONS, INTERACTIONS, Consumer, Entry, Offsets
 from upwell.online import known
 from upwell.online.known import DAY_MS, Known
+from upwell.online.reader import Reader
 from upwell.regulator.trust import judge, rings
 from upwell.regulator.trust.judge import NARROWED, TRUSTED, Heads, Standing
 from upwell.service import trust, wire
-from upwell.service.order import Order
 from upwell.service.saver import JUDGE
 from upwell.service.settings import Settings
 from upwell.service.trust import Told, Verdict
 from upwell.state.batch import Batch
-from upwell.state.errors import Conflict, Fenced, StoreDown
 from upwell.state.port import Store, pages
 
 log = logging.getLogger(__name__)
 
-GROUP = "judge"
 ID = "judge"
 """Of the record of what it has counted (kind ``meta``)."""
-ENTRIES = 2_000
-POLL_S, AGAIN_S = 0.2, 0.5
-LEASE_S = 60.0
 ALIVE_S = 2.0
 TOLD_FROM = NARROWED / 2
 """Lower bound from which a content is told of, though nothing follows yet."""
@@ -57,26 +51,24 @@ class Pace(msgspec.Struct, frozen=True):
     most_busy: float = 20.0  # times as long as judging, searching and saving take, at least, to the next
 
 
-class Judge:
+class Judge(Reader):
     """``step`` until told to stop."""
 
+    GROUP, PREFIX = "judge", JUDGE
+    LEASE_S = 60.0
+
     def __init__(
-        self, settings: Settings, store: Store, open_log: Callable[[str, Offsets], Consumer], owner: str = GROUP,
+        self, settings: Settings, store: Store, open_log: Callable[[str, Offsets], Consumer], owner: str = "judge",
         pace: Pace | None = None, heads: Heads | None = None,
     ) -> None:  # fmt: skip
-        """``open_log``: of the group and the function that tells stored offsets. ``owner``: of the lease."""
-        self.settings, self.store, self.pace = settings, store, pace or Pace()
+        """See ``Reader``."""
+        self.settings, self.pace = settings, pace or Pace()
         self.heads = heads or judge.shipped()
-        self.owner, self.lease = owner, None
-        self._load()
-        self.consumer = open_log(GROUP, lambda partitions: {p: self.offsets.get(p, 0) for p in partitions})
-        self.order = Order(lambda: self.now_ms)
+        super().__init__(store, open_log, owner)
 
-    def _load(self) -> None:
+    def load(self, stored: dict[str, int]) -> None:
         """What the store has."""
-        stored = self.store.offsets()
-        self.saved = {p.removeprefix(JUDGE): at for p, at in stored.items() if p.startswith(JUDGE)}
-        self.offsets, self.number = dict(self.saved), stored.get(trust.OFFSET, 0)
+        self.number = stored.get(trust.OFFSET, 0)
         (body,) = self.store.get("meta", [ID])
         self.known = Known()
         if body is not None:
@@ -98,37 +90,11 @@ class Judge:
             "save": time.monotonic() + self.pace.save,
         }
 
-    def run(self, running: Callable[[], bool]) -> None:
-        """Judge while ``running``; a store or log that is down is asked again."""
-        try:
-            while running():
-                try:
-                    self.step()
-                except OffsetLost as lost:
-                    log.error("%s; going on at its beginning: nothing is known of what lay between", lost)
-                    self.consumer.seek(lost.partition, lost.first)
-                except (StoreDown, LogDown, Conflict, Fenced) as error:
-                    log.warning("%s: reading anew", error)
-                    self.lease = None
-                    time.sleep(AGAIN_S)
-        finally:
-            self.consumer.close()
-            if self.lease is not None:
-                with suppress(StoreDown):
-                    self.store.release(self.lease)
-
     def step(self) -> None:
         """Take what the log has; search, judge and save when it is time."""
-        if self.lease is None or not self.store.renew(self.lease, LEASE_S):
-            self.lease = self.store.acquire(GROUP, self.owner, LEASE_S)
-            if self.lease is None:  # another judges
-                time.sleep(1.0)
-                return
-            self.order.forget()
-            self._load()
-            for partition in self.consumer.assigned():
-                self.consumer.seek(partition, self.offsets.get(partition, 0))
-        for entry in self.order.take(self.consumer.poll(ENTRIES, POLL_S), self.consumer.lag):
+        if not self.leads():
+            return
+        for entry in self.entries():
             self.take(entry)
             self.offsets[entry.partition] = entry.next
             self._new = True
@@ -148,7 +114,6 @@ class Judge:
 
     def take(self, entry: Entry) -> None:
         """One entry of the log. One that cannot be read is passed over: who folds the log reports it."""
-        self.now_ms = max(self.now_ms, entry.ts_ms)
         try:
             if entry.topic == DECISIONS:
                 line = wire.logged_decoder.decode(entry.value)
@@ -256,10 +221,7 @@ class Judge:
     def save(self) -> None:
         """Write all that is counted, with the offsets that it is the state of. Raises Conflict, Fenced, StoreDown."""
         batch = Batch(fence=self.lease)
-        for partition, offset in self.offsets.items():
-            before = self.saved.get(partition, 0)
-            if offset != before:
-                batch.advance(JUDGE + partition, before, offset)
+        self.advance(batch)
         if batch.offsets:
             self.count()
             batch.put("meta", ID, self.known.pack())

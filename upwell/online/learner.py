@@ -12,7 +12,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 import jax
@@ -22,30 +21,24 @@ import numpy.typing as npt
 
 from upwell.agents.network import Network, Policy, pack_policy, signed
 from upwell.errors import BadRequest
-from upwell.events.port import CONTROL, DECISIONS, INTERACTIONS, Consumer, Entry, LogDown, OffsetLost, Offsets
+from upwell.events.port import CONTROL, DECISIONS, INTERACTIONS, Consumer, Entry, Offsets
 from upwell.online import gate, kept, rollout, update
 from upwell.online.experience import HELD, Experience, Step
 from upwell.online.kept import Progress
+from upwell.online.reader import Reader
 from upwell.online.rollout import Tally, Terms
 from upwell.regulator.assignment import HOLDOUT_SALT, assign, unit_id
 from upwell.service import learned, own, wire
 from upwell.service.keys import digest_of
-from upwell.service.order import Order
 from upwell.service.saver import LEARNER
 from upwell.service.settings import Settings
 from upwell.service.tables import Users
 from upwell.service.versions import learned_of, put, read
 from upwell.state.batch import Batch
-from upwell.state.errors import Conflict, Fenced, StoreDown
 from upwell.state.port import Store
 
 log = logging.getLogger(__name__)
 
-GROUP = "learner"
-ENTRIES = 2_000
-POLL_S, AGAIN_S = 0.2, 0.5
-LEASE_S = 120.0
-"""Longer than an update takes."""
 PUPIL_SALT = 7_002
 DAY_MS = 86_400_000
 MOST_SAVING = 20.0
@@ -66,32 +59,29 @@ class Pace(NamedTuple):
 PACE = Pace()
 
 
-class Learner:
+class Learner(Reader):
     """``step`` until told to stop."""
 
+    GROUP, PREFIX = "learner", LEARNER
+    LEASE_S = 120.0  # longer than an update takes
+
     def __init__(
-        self, settings: Settings, store: Store, open_log: Callable[[str, Offsets], Consumer], owner: str = GROUP,
+        self, settings: Settings, store: Store, open_log: Callable[[str, Offsets], Consumer], owner: str = "learner",
         pace: Pace = PACE,
     ) -> None:  # fmt: skip
-        """``open_log``: of the group and the function that tells stored offsets. ``owner``: of the lease, the same
-        after a restart, so that it need not wait for its former self."""
-        self.settings, self.store, self.pace = settings, store, pace
+        """See ``Reader``. Raises BadRequest where there is no policy to learn."""
+        self.settings, self.pace = settings, pace
         base = learned.load(settings.policy)
         if base is None:
             raise BadRequest("learn: what learns is a policy, and `policy` is empty")
         self.base = base
         self.holdout = Users(settings.holdout, HOLDOUT_SALT)
-        self.owner, self.lease = owner, None
-        self._load()
-        self.consumer = open_log(GROUP, lambda partitions: {p: self.offsets.get(p, 0) for p in partitions})
-        self.order = Order(lambda: self.now_ms)
+        super().__init__(store, open_log, owner)
         self._next_save_s = time.monotonic() + pace.save_s
 
-    def _load(self) -> None:
+    def load(self, stored: dict[str, int]) -> None:
         """What the store has: of the learner, and of who gets which version."""
-        stored = self.store.offsets()
-        self.saved = {p.removeprefix(LEARNER): at for p, at in stored.items() if p.startswith(LEARNER)}
-        self.offsets, self.owns = dict(self.saved), stored.get(own.OFFSET, 0)
+        self.owns = stored.get(own.OFFSET, 0)
         (body,) = self.store.get("meta", [kept.ID])
         self.number, self.policies = read(self.store, self.base.version, 0)
         fresh = update.first_judge(self.settings.seed)
@@ -110,42 +100,11 @@ class Learner:
     def _policy(self, version: str) -> Policy:
         return learned_of(self.store, self.base, version).policy
 
-    def run(self, running: Callable[[], bool]) -> None:
-        """Learn while ``running``; a store or log that is down is asked again."""
-        try:
-            while running():
-                try:
-                    self.step()
-                except OffsetLost as lost:
-                    log.error("%s; going on at its beginning: nothing is learned of what lay between", lost)
-                    self.consumer.seek(lost.partition, lost.first)
-                except (StoreDown, LogDown, Conflict, Fenced) as error:
-                    # What was polled and not taken would be passed over: all is read again from where the store is.
-                    log.warning("%s: reading anew", error)
-                    self.lease = None
-                    time.sleep(AGAIN_S)
-        finally:
-            self.consumer.close()
-            if self.lease is not None:
-                with suppress(StoreDown):
-                    self.store.release(self.lease)
-
-    def reread(self) -> None:
-        """Forget what is not in the store, and go on from where it is."""
-        self.order.forget()
-        self._load()
-        for partition in self.consumer.assigned():
-            self.consumer.seek(partition, self.offsets.get(partition, 0))
-
     def step(self) -> None:
         """Take what the log has; update, look and save when it is time."""
-        if self.lease is None or not self.store.renew(self.lease, LEASE_S):
-            self.lease = self.store.acquire(GROUP, self.owner, LEASE_S)
-            if self.lease is None:  # another learns
-                time.sleep(1.0)
-                return
-            self.reread()
-        for entry in self.order.take(self.consumer.poll(ENTRIES, POLL_S), self.consumer.lag):
+        if not self.leads():
+            return
+        for entry in self.entries():
             self.take(entry)
             self.offsets[entry.partition] = entry.next
             # After the very entry, so that what is learned does not hang on how many came at once.
@@ -160,7 +119,6 @@ class Learner:
 
     def take(self, entry: Entry) -> None:
         """One entry of the log. One that cannot be read is passed over: who folds the log reports it."""
-        self.now_ms = max(self.now_ms, entry.ts_ms)
         try:
             if entry.topic == DECISIONS:
                 line = wire.logged_decoder.decode(entry.value)
@@ -292,10 +250,7 @@ class Learner:
         """
         began_s, self.progress.now_ms = time.monotonic(), self.now_ms
         batch = Batch(fence=self.lease)
-        for partition, offset in self.offsets.items():
-            before = self.saved.get(partition, 0)
-            if offset != before:
-                batch.advance(LEARNER + partition, before, offset)
+        self.advance(batch)
         if changed:
             put(batch, self.number, self.policies, networks)
         # Whom memory had no room for begins anew: there is nothing to tell of them.
