@@ -23,13 +23,12 @@ def events(rows) -> Events:
     return Events(account, content, OF[content], tag, hour, direct, ~direct, *rest)
 
 
-def learnt(xp, batches, content_doubt=None, account_doubt=None):
+def learnt(xp, batches, content_doubt=None):
     contents, accounts = evidence.none_of_contents(xp, CONTENTS), evidence.none_of_accounts(xp, ACCOUNTS)
     doubt = xp.zeros(CONTENTS + 1) if content_doubt is None else xp.asarray(content_doubt)
-    guilt = xp.zeros(ACCOUNTS + 1) if account_doubt is None else xp.asarray(account_doubt)
     for batch in batches:
         own = Events(*(xp.asarray(column) for column in batch))
-        contents, accounts = evidence.learn(xp, contents, accounts, own, doubt, guilt)
+        contents, accounts = evidence.learn(xp, contents, accounts, own, doubt)
     return contents, accounts
 
 
@@ -42,14 +41,13 @@ def test_counted_by_hand():
         (2, 1, 7, 2, 1, 1, 0, 0),  # another's, of the same hour as the visit before to this content
         (2, 4, 7, 3, 1, 1, 0, 0),  # the same tag as the click before, another creator
     ])  # fmt: skip
-    contents, accounts = learnt(np, [batch], account_doubt=[0.0, 0.5, 0.25, 0.0, 0.0], content_doubt=[0.1] * 6)
+    contents, accounts = learnt(np, [batch], content_doubt=[0.1] * 6)
     assert contents.shown.tolist() == [2, 0, 0, 0, 0, 0]
     assert contents.clicks.tolist() == [1, 0, 0, 0, 0, 0]
     assert contents.valid.tolist() == [1, 0, 0, 0, 0, 0]
     assert contents.direct.tolist() == [1, 2, 0, 0, 1, 0]
     assert contents.direct_valid.tolist() == [0, 1, 0, 0, 0, 0]
     assert contents.direct_engaged.tolist() == [0, 1, 0, 0, 0, 0]
-    np.testing.assert_allclose(contents.doubt, [0.5, 0.75, 0, 0, 0.25, 0])
     assert contents.strangers.tolist() == [1, 2, 0, 0, 1, 0]
     assert contents.together.tolist() == [0, 1, 0, 0, 0, 0]
     assert contents.again.tolist() == [1, 0, 0, 0, 0, 0]
@@ -77,7 +75,7 @@ row = st.tuples(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(row, min_size=2, max_size=24), st.data())
 def test_however_it_is_cut(rows, data):
-    """But for who is a stranger and how doubted visitors are, which is as it stood before each batch."""
+    """But for who is a stranger, which is as it stood before each batch."""
     rows = sorted(rows, key=lambda r: r[3])
     cut = data.draw(st.integers(1, len(rows) - 1))
     whole, parts = learnt(np, [events(rows)]), learnt(np, [events(rows[:cut]), events(rows[cut:])])
@@ -175,9 +173,24 @@ def test_a_head_by_hand():
 
 
 def test_how_doubted_visitors_are_by_hand():
-    # Twenty visits, four of them doubted for sure: .2 is usual.
-    found = judge.of_visitors(np, np.array([4.0, 0.0, 0.0]), np.array([5.0, 15.0, 0.0]))
-    np.testing.assert_allclose(found, [(4.0 - 1.0) / 10.0, (0.0 - 3.0) / 20.0, 0.0])
+    """The first content of two by one creator: all ten of its visits doubted, of thirty in all a third."""
+    of = evidence.none_of_contents(np, 2)
+    visitors = judge.Visitors(np.array([10.0, 20.0, 0.0]), np.array([10.0, 0.0, 0.0]))
+    nothing = np.zeros(2), np.zeros(2)
+    heads = judge.shipped()
+    found = judge.traits(
+        np, heads, of, evidence.none_of_accounts(np, 1), np.array([0, 0]), np.zeros(2), *nothing, visitors, np.zeros(3)
+    )
+    usual = (10.0 + 20.0 * 0.05) / (30.0 + 20.0)
+    by = {name: found.content[:, i] for i, name in enumerate(judge.CONTENT_TRAITS)}
+    np.testing.assert_allclose(by["doubted"][:2], [(10 - 10 * usual) / 15, (0 - 20 * usual) / 25], rtol=1e-5)
+    np.testing.assert_allclose(by["visitors"][:2], (10 - 30 * usual) / 35, rtol=1e-5)
+    assert by["doubted_surely"][0] > 0 > by["doubted_surely"][1]
+
+
+def test_visits_to_contents_are_visits_to_their_creators():
+    visits = sparse.csr_matrix(np.array([[1.0, 2.0, 0.0], [0.0, 0.0, 4.0]]))
+    np.testing.assert_array_equal(rings.to_creators(visits, np.array([1, 1, 0]), 2).toarray(), [[0, 3], [4, 0]])
 
 
 def test_reasons_add_up():
@@ -192,9 +205,11 @@ def test_reasons_add_up():
 def standing(rows, xp=np):
     heads = judge.shipped()
     contents, accounts = learnt(xp, [events(rows)] * 4)
-    nothing = xp.zeros(CREATORS + 1), xp.zeros(ACCOUNTS + 1), xp.zeros(CREATORS + 1)
+    nothing = xp.zeros(CREATORS + 1), xp.zeros(ACCOUNTS + 1)
+    visitors = judge.Visitors(contents.direct, 0.5 * contents.direct)
     of = judge.traits(
-        xp, heads, contents, accounts, xp.asarray(OF), xp.full(ACCOUNTS + 1, 100.0), *nothing, xp.zeros(CONTENTS + 1)
+        xp, heads, contents, accounts, xp.asarray(OF), xp.full(ACCOUNTS + 1, 100.0), *nothing, visitors,
+        xp.zeros(CONTENTS + 1),
     )  # fmt: skip
     return judge.stand(xp, heads, of)
 

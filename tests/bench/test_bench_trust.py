@@ -141,7 +141,7 @@ def test_cost_of_a_small_platform():
     found = trust_cost.cost(4_000, 2_000, 1_000, 512, 3, 0)
     assert 0.0 < found["us_an_event"] < 1_000.0
     assert found["ring_found"] > 0.8
-    assert found["bytes_a_content"] == 44
+    assert found["bytes_a_content"] == 40
 
 
 def run(*given: str):

@@ -21,7 +21,7 @@ def cost(accounts: int, contents: int, creators: int, batch: int, batches: int, 
     rng = np.random.default_rng(seed)
     creator_of = rng.integers(0, creators, contents)
     known, who = evidence.none_of_contents(np, contents), evidence.none_of_accounts(np, accounts)
-    doubt, guilt = np.zeros(contents + 1, np.float32), np.zeros(accounts + 1, np.float32)
+    doubt = np.zeros(contents + 1, np.float32)
     spent = list[float]()
     for n in range(batches):
         content = rng.integers(0, contents, batch)
@@ -33,13 +33,15 @@ def cost(accounts: int, contents: int, creators: int, batch: int, batches: int, 
             ~direct, clicked, valid, valid & (rng.random(batch) < 0.05),
         )  # fmt: skip
         begun = time.perf_counter()
-        known, who = evidence.learn(np, known, who, events, doubt, guilt)
+        known, who = evidence.learn(np, known, who, events, doubt)
         spent.append(time.perf_counter() - begun)
     heads = judge.shipped()
-    nothing = np.zeros(creators + 1, np.float32), np.zeros(accounts + 1, np.float32), np.zeros(creators + 1, np.float32)
+    nothing = np.zeros(creators + 1, np.float32), np.zeros(accounts + 1, np.float32)
+    visitors = judge.Visitors(np.ones(contents + 1, np.float32), np.zeros(contents + 1, np.float32))
     begun = time.perf_counter()
     of = judge.traits(
-        np, heads, known, who, creator_of, np.full(accounts + 1, 100.0, np.float32), *nothing, doubt
+        np, heads, known, who, creator_of, np.full(accounts + 1, 100.0, np.float32), *nothing, visitors,
+        doubt,
     )  # fmt: skip
     judge.stand(np, heads, of)
     judging = time.perf_counter() - begun
@@ -57,7 +59,7 @@ def cost(accounts: int, contents: int, creators: int, batch: int, batches: int, 
         "others_in_rings": int((found.creators > 0).sum() - (found.creators[ring] > 0).sum()),
         "bytes_a_content": sum(column.itemsize for column in known),
         "bytes_an_account": sum(column.itemsize for column in who),
-        "bytes_a_visited_creator": 12,
+        "bytes_a_visited_content": 8,
     }
 
 

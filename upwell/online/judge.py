@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -81,7 +80,6 @@ class Judge(Reader):
         self.now_ms = 0
         self.standing: Standing | None = None
         self.rings: rings.Rings | None = None
-        self.visits: Any = None  # a SciPy matrix, as of the last search
         self._new = True
         self._next: dict[str, float] = {
             "alive": 0.0,
@@ -142,40 +140,41 @@ class Judge(Reader):
     # ---- what comes of it
 
     def count(self) -> None:
-        """Count what is new, with what was thought of everybody last."""
-        standing = self.standing
-        if standing is None:
-            self.known.count(None, None)
-        else:
-            self.known.count(standing.content.probability, standing.account.probability)
+        """Count what is new, with what was thought of contents last."""
+        self.known.count(None if self.standing is None else self.standing.content.probability)
 
     def search(self) -> None:
         """Look for rings."""
-        self.visits, topic = self.known.visited()
-        self.rings = rings.find(self.visits, topic) if self.known.visits else None
+        now = self.known
+        visits = rings.to_creators(now.visited(), np.array(now.creator_of, np.int64), len(now.creators))
+        self.rings = rings.find(visits, now.topics()) if visits.nnz else None
 
-    def judged(self) -> tuple[Standing, judge.Traits]:
-        """What is thought of everybody, on all that is counted."""
+    def judged(self) -> tuple[Standing, judge.Traits, judge.Visitors]:
+        """What is thought of everybody on all that is counted, contents by what is thought of their visitors by now."""
         self.count()
-        now, accounts = self.known, len(self.known.accounts)
-        doubt = known.sized(None if self.standing is None else self.standing.content.probability, len(now.contents))
+        self._judged()
+        return self._judged()
+
+    def _judged(self) -> tuple[Standing, judge.Traits, judge.Visitors]:
+        now, accounts, contents = self.known, len(self.known.accounts), len(self.known.contents)
+        before = self.standing
+        doubt = known.sized(None if before is None else before.content.probability, contents)
+        of_accounts = known.sized(None if before is None else before.account.probability, accounts)
+        visits = now.visited()
+        sums = np.asarray(visits.sum(0)).ravel(), visits.T @ of_accounts[:-1]
+        visitors = judge.Visitors(*(np.append(x, 0.0).astype(np.float32) for x in sums))
         age_days = np.zeros(accounts + 1, np.float32)
         age_days[:accounts] = (self.now_ms - np.array(now.since_ms, np.float64)) / DAY_MS
-        of_creators, of_accounts = np.zeros(len(now.creators) + 1, np.float32), np.zeros(accounts + 1, np.float32)
+        in_ring = known.sized(None, len(now.creators)), known.sized(None, accounts)
         if self.rings is not None:  # who came since is in none
-            of_creators[: len(self.rings.creators)] = self.rings.creators
-            of_accounts[: len(self.rings.accounts)] = self.rings.accounts
-        visitors = np.zeros(len(now.creators) + 1, np.float32)
-        if self.visits is not None and self.standing is not None:  # as they were when rings were last sought
-            accounts_then, creators_then = self.visits.shape
-            doubts = known.sized(self.standing.account.probability, accounts)[:accounts_then] @ self.visits
-            visitors[:creators_then] = judge.of_visitors(np, doubts, np.asarray(self.visits.sum(0)).ravel())
+            in_ring[0][: len(self.rings.creators)] = self.rings.creators
+            in_ring[1][: len(self.rings.accounts)] = self.rings.accounts
         traits = judge.traits(
-            np, self.heads, now.of_contents, now.of_accounts, np.array(now.creator_of, np.int64), age_days,
-            of_creators, of_accounts, visitors, doubt,
+            np, self.heads, now.of_contents, now.of_accounts, np.array(now.creator_of, np.int64), age_days, *in_ring,
+            visitors, doubt,
         )  # fmt: skip
         self.standing = judge.stand(np, self.heads, traits)
-        return self.standing, traits
+        return self.standing, traits, visitors
 
     def say(self) -> None:
         """That the judge is there."""
@@ -193,13 +192,13 @@ class Judge(Reader):
         self.store.write(batch)
         self.number, self._new = self.number + 1, False
 
-    def verdicts(self, standing: Standing, traits: judge.Traits) -> Told:
+    def verdicts(self, standing: Standing, traits: judge.Traits, visitors: judge.Visitors) -> Told:
         """What is told of whom there is anything to tell."""
         now, of = self.known, standing.content
         rows = worst(of.low[:-1], TOLD_FROM)
         named = judge.reasons(self.heads.content, judge.CONTENT_TRAITS, traits.content[rows])
         direct = np.maximum(now.of_contents.direct[rows], 1.0)
-        clicks = now.of_contents.doubt[rows]
+        clicks = visitors.doubts[rows]
         valid = clicks * now.of_contents.direct_valid[rows] / direct
         contents = {
             now.contents.names[row]: Verdict(

@@ -82,7 +82,8 @@ class Known:
         self.since_ms = list[int]()  # accounts' first days
         self.of_contents = evidence.none_of_contents(np, 0)
         self.of_accounts = evidence.none_of_accounts(np, 0)
-        self.visits: dict[tuple[int, int], float] = {}  # account, creator → direct visits, fading
+        self.visits: Any = sparse.csr_matrix((0, 0), dtype=np.float32)  # [A, M], direct visits, fading
+        self._visited: list[tuple[int, int]] = []  # those that are not in there yet
         self.seen: OrderedDict[str, Seen] = OrderedDict()
         self.early: dict[str, list[Interaction]] = {}
         self.day = 0
@@ -161,14 +162,14 @@ class Known:
             return
         if ts // DAY_MS > self.day:
             days = min(ts // DAY_MS - self.day, 30) if self.day else 0
-            faded = {key: KEPT**days * count for key, count in self.visits.items()}
-            self.visits = {key: count for key, count in faded.items() if count >= LEAST}
+            visits = self.visited()
+            visits.data *= np.float32(KEPT**days)
+            visits.data[visits.data < LEAST] = 0.0
+            visits.eliminate_zeros()
             self.day = ts // DAY_MS
-        creator = self.creator_of[row]
         if direct and told[1]:
-            key = account, creator
-            self.visits[key] = self.visits.get(key, 0.0) + 1.0
-        self._new.append((account, row, creator, self.tag_of[row], ts // HOUR_MS, direct, *told))
+            self._visited.append((account, row))
+        self._new.append((account, row, self.creator_of[row], self.tag_of[row], ts // HOUR_MS, direct, *told))
 
     def erase(self, digest: str) -> None:
         """Forget a user (``keys.digest_of``), all of whom was counted: the account's row stays, nobody's."""
@@ -176,7 +177,9 @@ class Known:
             row = self.accounts.at.pop(user)
             self.accounts.names[row] = ""
             self.of_accounts = evidence.forgotten(np, self.of_accounts, np.arange(len(self.of_accounts.clicks)) == row)
-            self.visits = {key: count for key, count in self.visits.items() if key[0] != row}
+            visits = self.visited()
+            visits.data[visits.indptr[row] : visits.indptr[row + 1]] = 0.0
+            visits.eliminate_zeros()
         for key in [key for key, seen in self.seen.items() if digest_of(seen.user) == digest]:
             del self.seen[key]
         for key in [key for key, events in self.early.items() if digest_of(events[0].user_id) == digest]:
@@ -189,45 +192,51 @@ class Known:
         """Whether enough is new to be counted."""
         return len(self._new) >= ROWS
 
-    def count(
-        self, content_doubt: npt.NDArray[np.float32] | None, account_doubt: npt.NDArray[np.float32] | None
-    ) -> None:
-        """Count what is new, with everybody's probability to cheat as far as it is known."""
+    def count(self, content_doubt: npt.NDArray[np.float32] | None) -> None:
+        """Count what is new, with contents' probabilities to cheat as far as they are known."""
         self.of_contents = room(self.of_contents, len(self.contents), evidence.none_of_contents)
         self.of_accounts = room(self.of_accounts, len(self.accounts), evidence.none_of_accounts)
         if not self._new:
             return
         columns = [np.array(column) for column in zip(*self._new, strict=True)]
         self._new = []
+        doubt = sized(content_doubt, len(self.contents))
         self.of_contents, self.of_accounts = evidence.learn(
-            np, self.of_contents, self.of_accounts, Events(*columns), sized(content_doubt, len(self.contents)),
-            sized(account_doubt, len(self.accounts)),
-        )  # fmt: skip
+            np, self.of_contents, self.of_accounts, Events(*columns), doubt
+        )
 
-    def visited(self) -> tuple[Any, npt.NDArray[np.int64]]:
-        """Direct visits of accounts to creators ``[A, K]``, and each creator's topic ``[K]``."""
-        keys = np.array(list(self.visits), np.int64).reshape(-1, 2)
-        counts = np.fromiter(self.visits.values(), np.float64, len(self.visits))
-        shape = len(self.accounts), len(self.creators)
+    def visited(self) -> Any:
+        """Direct visits of accounts to contents, a SciPy CSR matrix ``[A, M]``."""
+        shape = len(self.accounts), len(self.contents)
+        if self.visits.shape != shape:
+            self.visits.resize(shape)
+        if self._visited:
+            at = np.array(self._visited, np.int64)
+            new = sparse.coo_matrix((np.ones(len(at), np.float32), (at[:, 0], at[:, 1])), shape)
+            self.visits, self._visited = (self.visits + new.tocsr()).tocsr(), []
+        return self.visits
+
+    def topics(self) -> npt.NDArray[np.int64]:
+        """Each creator's topic ``[K]``: the first tag of their last content."""
         topic = np.zeros(len(self.creators), np.int64)
         topic[self.creator_of] = self.tag_of
-        _, codes = np.unique(topic, return_inverse=True)
-        return sparse.coo_matrix((counts, (keys[:, 0], keys[:, 1])), shape).tocsr(), codes
+        return np.unique(topic, return_inverse=True)[1]
 
     # ---- kept
 
     def pack(self) -> bytes:
         """All of it, counted."""
         lists = Lists(list(self.seen.items()), self.early, self.day)
-        keys = np.array(list(self.visits), np.int64).reshape(-1, 2)
+        visits = self.visited()
         named = {
             **{f"content.{name}": column for name, column in self.of_contents._asdict().items()},
             **{f"account.{name}": column for name, column in self.of_accounts._asdict().items()},
             "creator_of": np.array(self.creator_of, np.int64),
             "tag_of": np.array(self.tag_of, np.int64),
             "since_ms": np.array(self.since_ms, np.int64),
-            "visits": keys,
-            "visit_counts": np.fromiter(self.visits.values(), np.float64, len(self.visits)),
+            "visits.data": visits.data,
+            "visits.indices": visits.indices,
+            "visits.indptr": visits.indptr,
             "lists": np.frombuffer(msgspec.msgpack.encode(lists), np.uint8),
         }
         about = {"contents": self.contents.names, "creators": self.creators.names, "accounts": self.accounts.names}
@@ -246,8 +255,8 @@ def unpacked(body: bytes) -> Known:
     )
     known.of_contents = ContentEvidence(*(named[f"content.{name}"] for name in ContentEvidence._fields))
     known.of_accounts = AccountEvidence(*(named[f"account.{name}"] for name in AccountEvidence._fields))
-    counts = named["visit_counts"].tolist()
-    known.visits = {(a, c): count for (a, c), count in zip(named["visits"].tolist(), counts, strict=True)}
+    shape = len(known.accounts), len(known.contents)
+    known.visits = sparse.csr_matrix(tuple(named[f"visits.{part}"] for part in ("data", "indices", "indptr")), shape)
     lists = msgspec.msgpack.decode(named["lists"].tobytes(), type=Lists)
     known.seen, known.early, known.day = OrderedDict(lists.seen), lists.early, lists.day
     return known

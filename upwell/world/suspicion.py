@@ -40,7 +40,7 @@ class Suspicion(NamedTuple):
     heads: Heads
     contents: ContentEvidence
     accounts: AccountEvidence
-    visited: Array  # f32 [A, K], fading direct visits of accounts to creators
+    visited: Array  # f32 [A, M], fading direct visits of accounts to contents
     creator_ring: Array  # f32 [K + 1]
     account_ring: Array  # f32 [A + 1]
     standing: Standing
@@ -63,7 +63,7 @@ def opened(config: WorldConfig, heads: Heads) -> Suspicion:
         heads=Heads(*(judge.Head(*(jnp.asarray(x, jnp.float32) for x in head)) for head in heads)),
         contents=evidence.none_of_contents(jnp, sizes.contents),
         accounts=evidence.none_of_accounts(jnp, accounts),
-        visited=jnp.zeros((accounts, sizes.creators)),
+        visited=jnp.zeros((accounts, sizes.contents)),
         creator_ring=jnp.zeros(sizes.creators + 1),
         account_ring=jnp.zeros(accounts + 1),
         standing=judge.unjudged(jnp, sizes.contents, sizes.creators, accounts),
@@ -85,7 +85,7 @@ def at_morning(config: WorldConfig, state: WorldState, born: Array) -> Suspicion
     return own._replace(
         contents=evidence.forgotten(jnp, own.contents, jnp.concatenate([born, edge])),
         accounts=evidence.forgotten(jnp, own.accounts, jnp.concatenate([new_users, edge])),
-        visited=jnp.where(new_users[:, None], 0.0, own.visited),
+        visited=jnp.where(new_users[:, None] | born[None, :], 0.0, own.visited),
         peak=jnp.where(born, 0.0, own.peak),
         caught_at=jnp.where(born, jnp.inf, own.caught_at),
         paid=jnp.where(born, 0.0, own.paid),
@@ -115,10 +115,8 @@ def hourly(config: WorldConfig, state: WorldState, hour: Array) -> WorldState:
         engaged=came.engaged & came.here,
     )
     doubt = own.standing.account.probability
-    of_contents, of_accounts = evidence.learn(
-        jnp, own.contents, own.accounts, events, own.standing.content.probability, doubt
-    )
-    visited = own.visited.at[jnp.where(direct, came.account, nobody), creator].add(1.0, mode="drop")
+    of_contents, of_accounts = evidence.learn(jnp, own.contents, own.accounts, events, own.standing.content.probability)
+    visited = own.visited.at[jnp.where(direct, came.account, nobody), came.content].add(1.0, mode="drop")
     # A visit counts as far as its account and what it comes to are trusted.
     doubted = jnp.maximum(doubt[came.account], own.standing.content.probability[came.content])
     weight = direct * (1.0 - config.heating.trust * doubted)
@@ -144,7 +142,7 @@ def traits(config: WorldConfig, state: WorldState) -> judge.Traits:
     """What everybody is judged by, as it is known now."""
     own: Suspicion = state.trust
     doubts = own.standing.account.probability[:-1] @ own.visited
-    visitors = jnp.append(judge.of_visitors(jnp, doubts, own.visited.sum(0)), 0.0)
+    visitors = judge.Visitors(jnp.append(own.visited.sum(0), 0.0), jnp.append(doubts, 0.0))
     return judge.traits(
         jnp, own.heads, own.contents, own.accounts, state.contents.creator, ages_days(config, state),
         own.creator_ring, own.account_ring, visitors,
@@ -168,9 +166,7 @@ def judged(config: WorldConfig, state: WorldState) -> Suspicion:
 def feed(state: WorldState, of: Events) -> WorldState:
     """What a tick's slates tell: ``of`` comes flat, in the order of slates; absent rows are nobody's."""
     own: Suspicion = state.trust
-    contents, accounts = evidence.learn(
-        jnp, own.contents, own.accounts, of, own.standing.content.probability, own.standing.account.probability
-    )
+    contents, accounts = evidence.learn(jnp, own.contents, own.accounts, of, own.standing.content.probability)
     return state._replace(trust=own._replace(contents=contents, accounts=accounts))
 
 
@@ -181,21 +177,24 @@ def paid(state: WorldState, delivered: Array) -> Suspicion:
     return own._replace(paid=own.paid + coins, paid_before=own.paid_before + coins * jnp.isinf(own.caught_at))
 
 
-def sought(visited: np.ndarray, topic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def sought(visited: np.ndarray, creator: np.ndarray, topic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rings among dense visits, on the host."""
-    found = rings.find(sparse.csr_matrix(np.asarray(visited)), np.asarray(topic))
+    found = rings.find(
+        rings.to_creators(sparse.csr_matrix(np.asarray(visited)), np.asarray(creator), len(topic)), np.asarray(topic)
+    )
     return found.accounts, found.creators
 
 
 def at_night(config: WorldConfig, state: WorldState) -> Suspicion:
     """Rings of the day that ends."""
     own: Suspicion = state.trust
-    accounts, creators = own.visited.shape
-    contents = state.contents
+    accounts, creators, contents = own.visited.shape[0], config.sizes.creators, state.contents
     # A creator's topic is the first tag of most of theirs.
     tags = jnp.zeros((creators, config.sizes.tags)).at[contents.creator, contents.tags[:, 0]].add(1.0)
     shapes = jax.ShapeDtypeStruct((accounts,), jnp.float32), jax.ShapeDtypeStruct((creators,), jnp.float32)
-    of_accounts, of_creators = jax.pure_callback(sought, shapes, own.visited, jnp.argmax(tags, axis=1))
+    of_accounts, of_creators = jax.pure_callback(
+        sought, shapes, own.visited, contents.creator, jnp.argmax(tags, axis=1)
+    )
     edge = jnp.zeros(1)
     return own._replace(
         visited=KEPT * own.visited,

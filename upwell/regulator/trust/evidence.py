@@ -28,7 +28,6 @@ class ContentEvidence(NamedTuple):
     direct: Array  # direct visits
     direct_valid: Array
     direct_engaged: Array  # of those watched: shared or bought
-    doubt: Array  # sum over direct visits of the visitor's probability to cheat, as it was then
     strangers: Array  # direct visits by accounts that never clicked in the feed
     together: Array  # direct visits in the same clock hour as the one before
     again: Array  # direct visits by an account whose last direct visit was to the same creator
@@ -89,15 +88,14 @@ def learn(
     accounts: AccountEvidence,
     events: Events,
     content_doubt: Array,
-    account_doubt: Array,
 ) -> tuple[ContentEvidence, AccountEvidence]:
     """What is known after ``events``. With NumPy the arrays given are changed in place: of a million accounts a few
     thousand are in a batch.
 
     Args:
-        content_doubt, account_doubt: probabilities to cheat as they stand, f32 ``[M + 1]`` and ``[A + 1]``.
+        content_doubt: contents' probabilities to cheat as they stand, f32 ``[M + 1]``.
     """
-    nobody, nothing = account_doubt.shape[0] - 1, content_doubt.shape[0] - 1
+    nobody, nothing = accounts.clicks.shape[0] - 1, contents.clicks.shape[0] - 1
     account, content, hour = events.account, events.content, events.hour.astype(xp.float32)
     visit = events.direct & events.clicked
     who = xp.where(events.clicked, account, nobody)
@@ -116,7 +114,6 @@ def learn(
         visit,
         events.direct & events.valid,
         events.direct & events.engaged,
-        visit * account_doubt[account],
         visit & (accounts.clicks[account] <= accounts.direct[account]),
         visit & (visited_h == hour),
         visit & (last_creator == events.creator),

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from upwell.agents.xp import Array, Namespace, sigmoid
-from upwell.regulator.trust.evidence import AccountEvidence, ContentEvidence, by_creator
+from upwell.regulator.trust.evidence import AccountEvidence, ContentEvidence, added, by_creator
 
 PSEUDO = 5.0
 """Events that a content or an account is taken to have had as everybody else has them."""
@@ -71,11 +71,12 @@ class Judgement(NamedTuple):
     high: Array
 
 
-def usual(xp: Namespace, contents: ContentEvidence, doubt: Array) -> Usual:
+def usual(xp: Namespace, contents: ContentEvidence, visitors: Visitors, doubt: Array) -> Usual:
     """What is usual, by evidence weighted with trust: who is doubted does not say what is normal."""
-    shown, clicks, valid, direct, direct_valid, engaged, doubted, strangers, together, again, _ = (
+    shown, clicks, valid, direct, direct_valid, engaged, strangers, together, again, _ = (
         (column[:-1] * (1.0 - doubt[:-1])).sum() for column in contents
     )
+    visits, doubts = ((column * (1.0 - doubt)).sum() for column in visitors)
 
     def share(part: Array, of: Array, prior: float) -> Array:
         return (part + 20.0 * prior) / (of + 20.0)
@@ -88,19 +89,27 @@ def usual(xp: Namespace, contents: ContentEvidence, doubt: Array) -> Usual:
         share(strangers, direct, 0.1),
         share(together, direct, 0.1),
         share(again, direct, 0.05),
-        share(doubted, direct, 0.05),
+        share(doubts, visits, 0.05),
     )
 
 
+class Visitors(NamedTuple):
+    """Direct visits and how doubted who made them is, as they are thought of now: most of a farm's come before it is
+    found out. Fading sums, f32 ``[n]`` each."""
+
+    visits: Array
+    doubts: Array  # visitors' probabilities to cheat, over these
+
+
 def content_traits(
-    xp: Namespace, of: ContentEvidence, own: Usual, ring: Array, creator: Array, visitors: Array
+    xp: Namespace, of: ContentEvidence, own: Usual, ring: Array, creator: Array, its: Visitors, creators: Visitors
 ) -> Array:
     """Traits ``[n, F]``.
 
     Args:
         ring: depth in a ring, in [0, 1] (``rings``).
         creator: log odds of the creator, less the prior's, f32 ``[n]``.
-        visitors: how doubted the creator's visitors are now, beyond the usual, f32 ``[n]`` (``of_visitors``).
+        its, creators: its own visitors, and all those of its creator.
     """
 
     def ratio(count: Array, expected: Array) -> Array:
@@ -121,9 +130,9 @@ def content_traits(
             surely(xp, of.direct_valid, of.direct, deserved, known + PSEUDO),
             ratio(of.direct, of.valid * own.direct_rate),
             ratio(of.clicks, of.shown * own.click_rate),
-            excess(of.doubt, of.direct, own.doubt),
-            surely(xp, of.doubt, of.direct, own.doubt, of.direct),
-            visitors,
+            excess(its.doubts, its.visits, own.doubt),
+            surely(xp, its.doubts, its.visits, own.doubt, its.visits),
+            excess(creators.doubts, creators.visits, own.doubt),
             excess(of.strangers, of.direct, own.strangers),
             excess(of.together, of.direct, own.together),
             excess(of.again, of.direct, own.again),
@@ -181,19 +190,6 @@ def judged(xp: Namespace, head: Head, traits: Array) -> Judgement:
     return Judgement(*(sigmoid(xp, logit + z * error) for z in (0.0, -Z, Z)))
 
 
-def of_visitors(xp: Namespace, doubts: Array, visits: Array) -> Array:
-    """How doubted each creator's visitors are as they are thought of now, beyond the platform's usual, f32 ``[K]``.
-
-    ``doubted`` sums what was thought of them when they came, and most of a farm's come before it is found out.
-
-    Args:
-        doubts: sum of visitors' probabilities over visits ``[K]``.
-        visits: ``[K]``, fading.
-    """
-    usual = doubts.sum() / xp.maximum(visits.sum(), 1.0)
-    return (doubts - visits * usual) / (visits + PSEUDO)
-
-
 class Standing(NamedTuple):
     """Everybody's judgement, each with a row for nobody at its end."""
 
@@ -224,7 +220,7 @@ def traits(
     age_days: Array,
     creator_ring: Array,
     account_ring: Array,
-    visitors: Array,
+    visitors: Visitors,
     doubt: Array,
 ) -> Traits:
     """What is judged.
@@ -233,19 +229,21 @@ def traits(
         creator: of each content, i32 ``[M]``.
         age_days: of accounts, f32 ``[A + 1]``.
         creator_ring, account_ring: depths in rings, f32 ``[K + 1]`` and ``[A + 1]``.
-        visitors: how doubted creators' visitors are, f32 ``[K + 1]`` (``of_visitors``).
+        visitors: of contents ``[M + 1]``.
         doubt: contents' probabilities as they stood, f32 ``[M + 1]``.
     """
-    own = usual(xp, contents, doubt)
+    own = usual(xp, contents, visitors, doubt)
     creators = creator_ring.shape[0] - 1
     theirs = by_creator(xp, contents, creator, creators)
-    of_creator = content_traits(xp, theirs, own, creator_ring, xp.zeros_like(creator_ring), visitors)
     at = xp.concatenate([creator, xp.full((1,), creators, dtype=creator.dtype)])
+    empty = tuple(xp.zeros(creators + 1, dtype=xp.float32) for _ in visitors)
+    their = Visitors._make(added(xp, empty, at, visitors))
+    of_creator = content_traits(xp, theirs, own, creator_ring, xp.zeros_like(creator_ring), their, their)
     beyond = log_odds_beyond(
         xp, judged(xp, heads.content, of_creator).probability, sigmoid(xp, heads.content.bias)
     )  # fmt: skip
     return Traits(
-        content_traits(xp, contents, own, creator_ring[at], beyond[at], visitors[at]),
+        content_traits(xp, contents, own, creator_ring[at], beyond[at], visitors, Visitors(*(x[at] for x in their))),
         of_creator,
         account_traits(xp, accounts, own, age_days, account_ring),
     )

@@ -82,6 +82,12 @@ def find(visits: Any, topic: npt.NDArray[np.int_]) -> Rings:
     return Rings(deepest(share.multiply(core)), deepest(block.multiply(full[None, :])))
 
 
+def to_creators(visits: Any, creator: npt.NDArray[np.int_], creators: int) -> Any:
+    """Visits to contents, a SciPy matrix ``[A, M]``, as visits to their creators ``[A, K]``."""
+    of = sparse.coo_matrix((np.ones(len(creator)), (np.arange(len(creator)), creator)), (len(creator), creators))
+    return (visits @ of.tocsr()).tocsr()
+
+
 def deepest(groups: Any) -> Floats:
     """The largest value of each row of a sparse matrix."""
     return np.asarray(groups.tocsr().max(1).todense(), np.float32).ravel()
