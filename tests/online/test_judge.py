@@ -38,7 +38,7 @@ def visit(journal, number, content, user, now, watched=False, **given) -> None:
     journal.append(INTERACTIONS, user, now, wire.encoder.encode(wire.Event(1, now, event)))
 
 
-def honest(journal, rng, days=3, users=60) -> None:
+def honest(journal, rng, days=3, users=60, visits=0.3) -> None:
     """Users who come daily, click and watch a fifth of what they are shown, and come by themselves now and then."""
     for user in range(users):  # accounts that are older than the log
         told = wire.Event(1, NOW, user=User(id=f"u{user}", created_at=NOW - 300 * DAY_MS))
@@ -50,7 +50,7 @@ def honest(journal, rng, days=3, users=60) -> None:
             slate(journal, decision, f"u{user}", now, "v", None, CONTENTS)
             for k in np.flatnonzero(rng.random(len(CONTENTS)) < 0.2).tolist():
                 feed_click(journal, decision, k, CONTENTS[k], f"u{user}", now)
-            if rng.random() < 0.3:
+            if rng.random() < visits:
                 visit(journal, f"{decision}-own", CONTENTS[int(rng.integers(20))], f"u{user}", now, watched=True)
 
 
@@ -105,6 +105,17 @@ def test_bought_clicks_are_told_of_and_honest_contents_are_not(tmp_path):
     assert {"watched", "watched_surely", "strangers", "doubted", "doubted_surely"} & told.contents["c3"].reasons.keys()
     assert told.doubted
     assert all(user.startswith("bot") for user in told.doubted)
+
+
+def test_a_flood_does_not_say_what_is_usual(tmp_path):
+    """All direct visits are bought, and come at once, before anybody is doubted."""
+    court = Court(tmp_path, pace=Pace(1e9, 1e9, 1e9, 0.0))
+    honest(court.journal, np.random.default_rng(0), visits=0.0)
+    bought(court.journal, many=400, accounts=200)
+    court.hears_all()
+    told = court.trust.told
+    assert told.contents["c3"].low > 0.7
+    assert max((one.low for name, one in told.contents.items() if name != "c3"), default=0.0) < 0.7
 
 
 def test_a_ring_is_told_of(tmp_path):

@@ -28,6 +28,8 @@ CONTENT_TRAITS = (
 )  # fmt: skip
 ACCOUNT_TRAITS = ("watched", "engaged", "direct", "guilty", "together", "alike", "new", "much", "ring")
 
+LOUDEST = 10.0
+"""Times as many direct visits as the median content has: no content says more of what is usual."""
 NARROWED, FROZEN, ZEROED = 0.3, 0.7, 0.95
 """Lower bounds of the probability from which a content is heated to trusted users only, not at all, and loses its
 budget."""
@@ -72,24 +74,31 @@ class Judgement(NamedTuple):
 
 
 def usual(xp: Namespace, contents: ContentEvidence, visitors: Visitors, doubt: Array) -> Usual:
-    """What is usual, by evidence weighted with trust: who is doubted does not say what is normal."""
-    shown, clicks, valid, direct, direct_valid, engaged, strangers, together, again, _ = (
-        (column[:-1] * (1.0 - doubt[:-1])).sum() for column in contents
-    )
-    visits, doubts = ((column * (1.0 - doubt)).sum() for column in visitors)
+    """What is usual, by evidence weighted with trust: who is doubted does not say what is normal, nor does a content to
+    which most direct visits go, as in a flood before anybody is doubted."""
+    trusted, direct = 1.0 - doubt[:-1], contents.direct[:-1]
+    most = LOUDEST * (xp.median(direct) + 1.0)
+    weight = trusted * xp.minimum(most / xp.maximum(direct, 1.0), 1.0)
+
+    def fed(column: Array) -> Array:
+        return (column[:-1] * trusted).sum()
+
+    def come(column: Array) -> Array:
+        return (column[:-1] * weight).sum()
 
     def share(part: Array, of: Array, prior: float) -> Array:
         return (part + 20.0 * prior) / (of + 20.0)
 
+    visits = come(contents.direct)
     return Usual(
-        share(clicks, shown, 0.05),
-        share(valid + direct_valid, clicks + direct, 0.6),
-        share(direct, valid, 0.1),
-        share(engaged, direct_valid, 0.1),
-        share(strangers, direct, 0.1),
-        share(together, direct, 0.1),
-        share(again, direct, 0.05),
-        share(doubts, visits, 0.05),
+        share(fed(contents.clicks), fed(contents.shown), 0.05),
+        share(fed(contents.valid), fed(contents.clicks), 0.6),
+        share(visits, fed(contents.valid), 0.1),
+        share(come(contents.direct_engaged), come(contents.direct_valid), 0.1),
+        share(come(contents.strangers), visits, 0.1),
+        share(come(contents.together), visits, 0.1),
+        share(come(contents.again), visits, 0.05),
+        share(come(visitors.doubts), come(visitors.visits), 0.05),
     )
 
 
