@@ -15,7 +15,7 @@ from http_server import NOW_MS, OPERATOR, event
 
 DAY_MS = 86_400_000
 NAMES = [f"c{n}" for n in range(12)]
-WAIT_S = 90.0
+WAIT_S = 180.0
 
 
 def figure(one, name: str) -> float:
@@ -27,7 +27,9 @@ def figure(one, name: str) -> float:
 def until(met, what: str, one) -> None:
     end = time.monotonic() + WAIT_S
     while not met():
-        assert time.monotonic() < end, f"{what}: {one.http.get('/v1/trust').text[:2_000]}"
+        assert time.monotonic() < end, (
+            f"not so: {what}; {one.http.get('/v1/trust').text[:1_000]} {one.log.read_text()[-2_000:]}"
+        )
         time.sleep(0.1)
 
 
