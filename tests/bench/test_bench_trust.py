@@ -45,9 +45,10 @@ def test_what_a_threshold_finds_by_hand():
     assert found["accuracy"] == pytest.approx(3 / 5)
     assert found["precision"] == pytest.approx(2 / 3)
     assert found["recall"]["mean"] == pytest.approx(2 / 3)
-    assert found["recall_at_1pct_fpr"]["ring"]["mean"] == 0.5
-    assert found["recall_at_1pct_fpr"]["farm"] is None  # there was none
-    assert found["false_positives"]["fans"]["mean"] == 1.0
+    assert found["recall_at_1pct_fpr"] == {"ring": 0.5, "clickbait": 1.0}
+    assert found["false_positives"] == {"fans": 1.0}
+    assert found["accused"]["plain"]["mean"] == 0.0
+    assert found["accused"]["ring"]["low"] < 0.5 < found["accused"]["ring"]["high"]
     assert found["auc_of"]["clickbait"] == 0.5
 
 
@@ -162,9 +163,8 @@ def test_detection_money_and_incentive_on_tiny_platforms(tmp_path):
     found = run("detection", "--adapt", "1", *TINY)
     assert found["auc"] > 0.7
     assert set(found["rivals"]) == {"fixed thresholds", "isolation forest", "logistic regression"}
-    assert set(found["recall_at_1pct_fpr"]) == {
-        "bought_clicks", "clickbait", "farm", "ring", "slow_drip", "adaptive"
-    }  # fmt: skip
+    kinds = {"bought_clicks", "clickbait", "farm", "ring", "slow_drip", "adaptive"}
+    assert {"bought_clicks", "slow_drip"} <= set(found["recall_at_1pct_fpr"]) <= kinds
     assert len(found["adapted"]) == 1
     money = run("money", *TINY)
     assert money["share_with_trust"]["mean"] < money["share_without_trust"]["mean"]

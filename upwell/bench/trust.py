@@ -144,19 +144,19 @@ def of_score(score: Floats, limit: float, kind: npt.NDArray[np.int_]) -> dict[st
     cheats = np.isin(kind, CHEATS)
     accused = score > limit
 
-    def share(of: npt.NDArray[np.bool_]) -> dict[str, float] | None:
-        return rate(int((accused & of).sum()), int(of.sum()))._asdict() if of.any() else None
-
+    there = [k for k in range(len(NAMES)) if (kind == k).any()]
+    shares = {k: rate(int((accused & (kind == k)).sum()), int((kind == k).sum())) for k in there}
     return {
         "threshold": limit,
         "auc": auc(score[cheats], score[~cheats]),
         "accuracy": float((accused == cheats).mean()),
         "precision": float(cheats[accused].mean()) if accused.any() else float("nan"),
-        "recall": share(cheats),
-        "false_positive_rate": share(~cheats),
-        "recall_at_1pct_fpr": {NAMES[k]: share(kind == k) for k in CHEATS},
-        "auc_of": {NAMES[k]: auc(score[kind == k], score[~cheats]) for k in CHEATS if (kind == k).any()},
-        "false_positives": {NAMES[k]: share(kind == k) for k in (*visits.LOOK_ALIKES, visits.PLAIN)},
+        "recall": rate(int((accused & cheats).sum()), int(cheats.sum()))._asdict(),
+        "false_positive_rate": rate(int((accused & ~cheats).sum()), int((~cheats).sum()))._asdict(),
+        "recall_at_1pct_fpr": {NAMES[k]: shares[k].mean for k in there if k in CHEATS},
+        "false_positives": {NAMES[k]: shares[k].mean for k in there if k in visits.LOOK_ALIKES},
+        "accused": {NAMES[k]: shares[k]._asdict() for k in there},
+        "auc_of": {NAMES[k]: auc(score[kind == k], score[~cheats]) for k in there if k in CHEATS},
     }
 
 
