@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from upwell.bench import trust, trust_cost, trust_rivals, trust_stakes
 from upwell.cli import app
+from upwell.errors import BadRequest
 from upwell.learn import trust as fitting
 from upwell.learn.trust import Sample, fitted
 from upwell.regulator.trust import judge
@@ -16,8 +17,8 @@ from upwell.world import visits
 from upwell.world.config import SCENARIOS, load_world
 
 TINY = [
-    "--set", "sizes.users=300", "--set", "sizes.contents=200", "--set", "sizes.creators=40", "--set", "sizes.bots=200",
-    "--set", "sizes.visits=128", "--seeds", "2", "--days", "12",
+    "--set", "sizes.users=300", "--set", "sizes.contents=600", "--set", "sizes.creators=60", "--set", "sizes.bots=200",
+    "--set", "sizes.visits=128", "--seeds", "2", "--days", "16",
 ]  # fmt: skip
 
 
@@ -127,6 +128,11 @@ def test_strategies_move_as_the_regression_says():
     watch = config.direct.watch_adaptive
     assert moved["direct.watch_adaptive"] == pytest.approx(watch / (watch + 2.0 * (1.0 - watch)))
     assert moved["direct.days_adaptive"] == pytest.approx(config.direct.days_adaptive)
+
+
+def test_too_few_contents_are_told_of():
+    with pytest.raises(BadRequest, match="too few for cheats to adapt by"):
+        trust_stakes.regressed(np.zeros(5), np.zeros((5, 6)))
 
 
 def test_gains_are_of_the_same_contents():

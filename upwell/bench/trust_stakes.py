@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from upwell.bench.trust import CHEATS
+from upwell.errors import BadRequest
 from upwell.experiment import metrics
 from upwell.experiment.stats import interval
 from upwell.learn import trust
@@ -25,6 +26,7 @@ TURNED = ("per_day", "days", "cover", "pool", "watch", "engaged")
 """What an adaptive cheat turns, in the order of ``visits.strays``."""
 STRAY, POPULATION = 0.5, 0.25
 """How far single cheats stray while their strategy is optimised, and the share of contents that cheat then."""
+FEWEST = 20
 LIFE_DAYS = 10
 """A cheat's reward is counted over contents seen for so many days."""
 
@@ -121,7 +123,11 @@ def gains(cheats: Earned, honest: Earned) -> tuple[Floats, Floats]:
 
 
 def regressed(gain: Floats, strays: Floats) -> tuple[Floats, Floats]:
-    """Least-squares slopes ``[6]`` of gain on strays, and their standard errors."""
+    """Least-squares slopes ``[6]`` of gain on strays, and their standard errors. Raises BadRequest on too few."""
+    if len(gain) < FEWEST:
+        raise BadRequest(
+            f"{len(gain)} contents are too few for cheats to adapt by: give more --days, or sizes.contents"
+        )
     x = np.concatenate([np.ones((len(gain), 1)), strays], axis=1)
     inverse = np.linalg.inv(x.T @ x)
     found = inverse @ x.T @ gain
