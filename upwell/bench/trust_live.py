@@ -28,6 +28,7 @@ CONTENTS, TARGETS, USERS, BOTS = 200, 5, 400, 5_000
 CALLERS = 4
 BOTS_WATCH = 6
 """Of ten clicks; people watch eight."""
+MANY = 50
 BATCH = 100
 """Fake events a call."""
 PATIENCE_S = 60.0
@@ -179,11 +180,11 @@ def clicks(url: str, events_per_minute: int, stop: Event) -> int:
 
 
 def alarmed(url: str, began_s: float, stop: Event) -> float | None:
-    """Seconds until the metrics tell of a content that is judged to cheat; None: they never do."""
+    """Seconds until the metrics tell of a content that is frozen or of ``MANY`` doubted users; None: they never do."""
     with closing(httpx.Client(base_url=url, timeout=10.0)) as http:
         while not stop.is_set():
-            found = re.search(r"^upwell_trust_frozen (\S+)$", http.get("/metrics").text, re.M)
-            if found is not None and float(found[1]) > 0:
+            told = dict(re.findall(r"^upwell_trust_(\w+) (\S+)$", http.get("/metrics").text, re.M))
+            if float(told["frozen"]) > 0 or float(told["doubted_users"]) >= MANY:
                 return time.monotonic() - began_s
             stop.wait(0.5)
     return None
