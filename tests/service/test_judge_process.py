@@ -6,8 +6,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -100,7 +102,7 @@ def test_a_judge_that_hangs_stops_heating_and_nothing_else(serve):
     until(lambda: one.http.get("/v1/trust").json()["judge"] == "there", "the judge is there", one)
     until(lambda: granted(one) > 0, "something is granted", one)
     (pid,) = judges(one)
-    os.kill(pid, signal.SIGSTOP)
+    hang(one, pid)
     try:
         until(lambda: one.http.get("/v1/trust").json()["judge"] == "silent", "its silence is noticed", one)
         until(lambda: outstanding(one) == 0, "all grants are taken back", one)
@@ -112,6 +114,22 @@ def test_a_judge_that_hangs_stops_heating_and_nothing_else(serve):
     finally:
         os.kill(pid, signal.SIGCONT)
     until(lambda: one.http.get("/v1/trust").json()["judge"] == "there", "it is back", one)
+
+
+def hang(one, pid: int) -> None:
+    """Stop the judge, but not in the middle of a write: SQLite's lock would be held for as long as it hangs."""
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:
+        os.kill(pid, signal.SIGSTOP)
+        with closing(sqlite3.connect(one.folder / "data" / "state.db", timeout=1.0, isolation_level=None)) as store:
+            try:
+                store.execute("BEGIN IMMEDIATE")
+                store.execute("ROLLBACK")
+                return
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+                time.sleep(0.2)
+    raise AssertionError("the judge never lets go of the store")
 
 
 def judges(one) -> list[int]:
