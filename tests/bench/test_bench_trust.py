@@ -183,7 +183,7 @@ def test_detection_money_and_incentive_on_tiny_platforms(tmp_path):
 
 @pytest.mark.slow
 def test_a_farm_against_the_running_service():
-    found = run("live", "--seconds", "15", "--rate", "6000")
+    found = run("live", "--seconds", "30", "--rate", "6000")
     assert found["farm, judged"]["fake_events"] > 500
     assert found["farm, judged"]["alarm_s"] is not None
     assert found["quiet"]["alarm_s"] is None
