@@ -27,7 +27,7 @@ class Mutation(NamedTuple):
 
 
 R, W, S, G = "upwell/regulator/", "upwell/world/", "upwell/service/", "upwell/goals/"
-INVARIANTS, TICKER = "tests/test_invariants.py::", "tests/service/test_ticker.py::"
+INVARIANTS, TICKER = "tests/test_invariants.py::", "tests/service/test_ticker_trust.py::"
 MUTATIONS = (
     Mutation(
         "cap price: never rises", R + "guards.py",

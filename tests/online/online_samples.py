@@ -16,6 +16,7 @@ from upwell.regulator.slate import ORGANIC
 from upwell.service import wire
 from upwell.service.learned import WINDOW_MS
 from upwell.service.settings import Settings
+from upwell.state import StoreDown
 
 SEEN, DIALS = len(SEES["user"]), len(TURNS["user"])
 BEGIN = 90_000 * WINDOW_MS
@@ -65,6 +66,23 @@ class Journal:
         return {"p0": 0}
 
     def close(self) -> None: ...
+
+
+def flaky(write, share: float):
+    """``write`` of a store that is away for a share of all writes, and goes away with its answer for more, up to .6 of
+    them; and the list of these failures."""
+    random, failures = np.random.default_rng(4), []
+
+    def writes(batch) -> None:
+        if (how := random.random()) < share:
+            failures.append(how)
+            raise StoreDown("away")
+        write(batch)
+        if how < 0.6:
+            failures.append(how)
+            raise StoreDown("away with its answer")
+
+    return writes, failures
 
 
 def hours(

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from online_samples import BEGIN, Journal, slate
+from online_samples import BEGIN, Journal, flaky, slate
 from online_samples import click as feed_click
 
 from upwell.events.port import CONTROL, INTERACTIONS
@@ -20,7 +20,7 @@ from upwell.service.keys import digest_of
 from upwell.service.settings import Settings
 from upwell.service.tables import Contents, Users
 from upwell.service.trust import Asked, Trust
-from upwell.state import StoreDown, open_store
+from upwell.state import open_store
 from upwell.state.batch import Batch
 
 NOW = BEGIN
@@ -199,18 +199,8 @@ def test_a_store_that_is_away_is_asked_again(tmp_path, monkeypatch):
     monkeypatch.setattr("upwell.service.order.HOLD_S", 0.0)
     court = Court(tmp_path, pace=Pace(0.0, 0.0, 0.0, 0.0))
     honest(court.journal, np.random.default_rng(0), days=1)
-    write, random, failures = court.store.write, np.random.default_rng(4), []
-
-    def flaky(batch) -> None:
-        if (how := random.random()) < 0.4:
-            failures.append(how)
-            raise StoreDown("away")
-        write(batch)
-        if how < 0.6:
-            failures.append(how)
-            raise StoreDown("away with its answer")
-
-    monkeypatch.setattr(court.store, "write", flaky)
+    writes, failures = flaky(court.store.write, 0.4)
+    monkeypatch.setattr(court.store, "write", writes)
     end = time.monotonic() + 60
     many = len(court.journal.entries)
     court.judge.run(lambda: court.store.offsets().get("judge/p0", 0) < many and time.monotonic() < end)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from online_samples import BEST, SEEN, Journal, hours, settings
+from online_samples import BEST, SEEN, Journal, flaky, hours, settings
 
 from upwell.agents.network import first_policy, forward, pack_policy, save_policy
 from upwell.online import kept
@@ -12,7 +12,7 @@ from upwell.online.rollout import Tally, Terms
 from upwell.service import learned, versions, wire
 from upwell.service.keys import digest_of
 from upwell.service.learned import Learned
-from upwell.state import StoreDown, open_store
+from upwell.state import open_store
 
 PACE = Pace(steps=2_000, batch=4_096, remembered=8_000, looks=50, terms=Terms(worse=0.1, planned=400, most=4_000))
 
@@ -116,18 +116,9 @@ def test_writes_that_fail_lose_nothing_and_repeat_nothing(tmp_path, monkeypatch)
     steady, failing = Platform(tmp_path, 200, pace), Platform(tmp_path, 200, pace)
     steady.lives(20, np.random.default_rng(2))
     failing.journal.entries = steady.journal.entries
-    write, random, failures = failing.store.write, np.random.default_rng(4), []
-
-    def flaky(batch) -> None:
-        if (how := random.random()) < 0.3:
-            failures.append(how)
-            raise StoreDown("away")
-        write(batch)
-        if how < 0.6:
-            failures.append(how)
-            raise StoreDown("away with its answer")
-
-    monkeypatch.setattr(failing.store, "write", flaky)
+    write = failing.store.write
+    writes, failures = flaky(write, 0.3)
+    monkeypatch.setattr(failing.store, "write", writes)
     many = len(steady.journal.entries)
     failing.learner.run(lambda: failing.store.offsets().get("learner/p0", 0) < many)
     assert len(failures) > 3

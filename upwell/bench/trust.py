@@ -75,7 +75,7 @@ def lived(
         for day, (state, report) in enumerate(trust.days(own, arm, seed, heads, trust.BURN_IN, days)):
             kind = np.where((report["kind"] == visits.PLAIN) & report["clickbait"], CLICKBAIT, report["kind"])
             traits = np.asarray(trust.traits(own, state).content)[:-1]
-            scores = np.stack([score(traits) for score in rivals.values()], axis=1) if rivals else traits[:, :0]
+            scores = np.stack([score(traits) for score in rivals.values()], axis=1)
             clicks = report["stats"][:, 1]
             known = clicks >= trust.KNOWN
             told.append(report["suspected"][known])

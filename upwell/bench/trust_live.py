@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from upwell.bench.crash_parts import free_port
 from upwell.client import Client
 from upwell.errors import UpwellError
 from upwell.model import Content, Interaction, User
@@ -49,12 +49,6 @@ def run(seconds: float, events_per_minute: int, seed: int, step: Callable[[], No
         "honest_heated_kept": judged["honest_heated_share"] / max(quiet["honest_heated_share"], 1e-9),
         "honest_impressions_kept": judged["honest_impression_share"] / max(quiet["honest_impression_share"], 1e-9),
     }
-
-
-def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return bound.getsockname()[1]
 
 
 @contextmanager

@@ -76,7 +76,10 @@ def money(config: WorldConfig, arm: Arm, heads: Heads, seeds: Sequence[int], day
                 step()
             share.append(of_cheats / paid)
             days_of = trust.days(honest.override({"heating.trust": on}), arm, seed, heads, trust.BURN_IN, days)
-            reports = [report for _, report in days_of if step() is None]
+            reports = list[metrics.Report]()
+            for _, report in days_of:
+                reports.append(report)
+                step()
             measured = metrics.expected(metrics.over(honest, reports))
             off = off or measured
             objective.append(metrics.objective(honest, measured, off))

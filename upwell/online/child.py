@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from upwell.events import open_consumer
 from upwell.events.slots import identity
+from upwell.online.reader import Reader
 from upwell.service.child import begun, ready, stop_asked
 from upwell.service.settings import Settings
 from upwell.state import open_store
@@ -24,32 +27,26 @@ def main() -> None:
 def learn(settings: Settings) -> None:
     from upwell.online.learner import Learner, Pace
 
-    stopped, store = stop_asked(), open_store(settings.store_url)
-    try:
-        journal = settings.data / "journal"
-        journal.mkdir(parents=True, exist_ok=True)
-        learner = Learner(
-            settings, store, lambda group, at: open_consumer(settings.events_url, journal, group, at),
-            identity(journal), Pace(steps=settings.learn_steps),
-        )  # fmt: skip
-        ready()
-        learner.run(lambda: not stopped.is_set())
-    finally:
-        store.close()
+    reads(settings, partial(Learner, settings, pace=Pace(steps=settings.learn_steps)))
 
 
 def judge(settings: Settings) -> None:
     from upwell.online.judge import Judge
 
+    reads(settings, partial(Judge, settings))
+
+
+def reads(settings: Settings, make: Callable[..., Reader]) -> None:
+    """Until it is told to stop. ``make``: of the store, what opens the log, and the owner of the lease."""
     stopped, store = stop_asked(), open_store(settings.store_url)
     try:
         journal = settings.data / "journal"
         journal.mkdir(parents=True, exist_ok=True)
-        one = Judge(
-            settings, store, lambda group, at: open_consumer(settings.events_url, journal, group, at), identity(journal)
+        reader = make(
+            store, lambda group, at: open_consumer(settings.events_url, journal, group, at), identity(journal)
         )
         ready()
-        one.run(lambda: not stopped.is_set())
+        reader.run(lambda: not stopped.is_set())
     finally:
         store.close()
 

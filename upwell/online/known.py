@@ -16,7 +16,7 @@ from scipy import sparse
 
 from upwell.agents import arrays
 from upwell.model import Content, Interaction
-from upwell.regulator.trust import evidence
+from upwell.regulator.trust import evidence, rings
 from upwell.regulator.trust.evidence import AccountEvidence, ContentEvidence, Events
 from upwell.service import wire
 from upwell.service.keys import digest_of, organic_key
@@ -28,8 +28,6 @@ OPEN = 200_000
 """Slates, and visits without one, whose further events merge with those before, at most."""
 EARLY, EARLY_EVENTS = 50_000, 200
 """Decisions whose events wait for them, at most, and of each."""
-KEPT = 0.9
-"""Share of an account's visits to a creator that a day leaves."""
 LEAST = 0.25
 """Visits below which they are forgotten."""
 ROWS = 4_096
@@ -163,7 +161,7 @@ class Known:
         if ts // DAY_MS > self.day:
             days = min(ts // DAY_MS - self.day, 30) if self.day else 0
             visits = self.visited()
-            visits.data *= np.float32(KEPT**days)
+            visits.data *= np.float32(rings.KEPT**days)
             visits.data[visits.data < LEAST] = 0.0
             visits.eliminate_zeros()
             self.day = ts // DAY_MS

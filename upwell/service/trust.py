@@ -67,6 +67,11 @@ class Appeal(msgspec.Struct, frozen=True):
     who: str
     why: str = ""
 
+    @property
+    def low(self) -> float:
+        """What stands in place of the judge's lower bound."""
+        return 1.0 if self.word == "cheat" else CLEARED
+
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True):
     """What an operator says of a content; None takes an earlier word back."""
@@ -124,7 +129,7 @@ class Trust:
         for name, appeal in self.appeals.of.items():
             row = contents.rows.at.get(name)
             if row is not None:
-                contents.low[row] = 1.0 if appeal.word == "cheat" else CLEARED
+                contents.low[row] = appeal.low
         users.doubted[:] = False
         users.doubted[rows_of(users.rows, self.told.doubted)] = True
         users.doubted[NOBODY] = False
@@ -134,7 +139,7 @@ class Trust:
         verdict, appeal = self.told.contents.get(content), self.appeals.of.get(content)
         low = 0.0 if verdict is None else verdict.low
         if appeal is not None:
-            low = 1.0 if appeal.word == "cheat" else CLEARED
+            low = appeal.low
         return {
             "probability": None if verdict is None else verdict.probability,
             "interval": None if verdict is None else [verdict.low, verdict.high],

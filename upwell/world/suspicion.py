@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
+from upwell.regulator.ledger import COIN
 from upwell.regulator.trust import evidence, judge, rings
 from upwell.regulator.trust.evidence import AccountEvidence, ContentEvidence, Events
 from upwell.regulator.trust.judge import FROZEN, NARROWED, TRUSTED, ZEROED, Heads, Standing
@@ -28,8 +29,6 @@ from upwell.world.state import (
     WorldState,
 )
 
-KEPT = 0.9
-"""Share of the visits of accounts to creators that a night leaves: a ring is who comes now."""
 SEEN_A_CLICK = 2.0
 """Impressions that a direct visit counts for: as those of bots who click what they are shown half of the time."""
 
@@ -173,7 +172,7 @@ def feed(state: WorldState, of: Events) -> WorldState:
 def paid(state: WorldState, delivered: Array) -> Suspicion:
     """Coins for heated impressions ``[M]`` that were shown, by what each content pays for one."""
     own: Suspicion = state.trust
-    coins = delivered * state.regulator.ledger.price / 10_000.0
+    coins = delivered * state.regulator.ledger.price / COIN
     return own._replace(paid=own.paid + coins, paid_before=own.paid_before + coins * jnp.isinf(own.caught_at))
 
 
@@ -197,7 +196,7 @@ def at_night(config: WorldConfig, state: WorldState) -> Suspicion:
     )
     edge = jnp.zeros(1)
     return own._replace(
-        visited=KEPT * own.visited,
+        visited=rings.KEPT * own.visited,
         account_ring=jnp.concatenate([of_accounts, edge]),
         creator_ring=jnp.concatenate([of_creators, edge]),
     )

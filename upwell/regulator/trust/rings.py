@@ -18,6 +18,8 @@ from scipy.sparse import csgraph
 from scipy.stats import poisson
 
 Floats = npt.NDArray[np.float32]
+KEPT = 0.9
+"""Share of visits that a day leaves: a ring is who comes now."""
 REGULAR = 2.0
 """Direct visits from which an account is a creator's regular."""
 FEW = 256
