@@ -122,7 +122,12 @@ def test_crude_bots_do_not_watch_and_skilled_ones_do():
 def accusing(bias):
     """Heads that judge everybody alike."""
     heads = judge.shipped()
-    return judge.Heads(*(judge.Head(np.float32(bias), head.weights * 0, head.covariance * 0) for head in heads))
+    return judge.Heads(
+        *(
+            head._replace(bias=np.float32(bias), weights=0 * head.weights, covariance=0 * head.covariance)
+            for head in heads
+        )
+    )
 
 
 @pytest.mark.slow

@@ -55,6 +55,7 @@ def test_counted_by_hand():
     assert accounts.valid.tolist()[:4] == [1, 1, 0, 0]
     assert accounts.engaged.tolist()[:4] == [0, 1, 0, 0]
     assert accounts.direct.tolist()[:4] == [0, 2, 2, 0]
+    assert accounts.direct_valid.tolist()[:4] == [0, 1, 0, 0]
     np.testing.assert_allclose(accounts.guilt[:4], [0.1, 0.2, 0.2, 0.0], rtol=1e-6)
     assert accounts.together.tolist()[:4] == [0, 1, 0, 0]
     assert accounts.alike.tolist()[:4] == [0, 0, 1, 0]
@@ -163,13 +164,50 @@ def test_nobody_at_all():
 
 
 def test_a_head_by_hand():
-    head = judge.Head(np.float32(-1.0), np.array([2.0, 1.0], np.float32), np.diag([0.0, 0.25, 0.0]).astype(np.float32))
+    head = by_hand()
     judged = judge.judged(np, head, np.array([[0.0, 0.0], [1.0, 0.0]], np.float32))
     np.testing.assert_allclose(judged.probability, [1 / (1 + np.e), 1 / (1 + np.exp(-1.0))], rtol=1e-6)
     # The second's logit is 1 with a standard error of .5.
     np.testing.assert_allclose(judged.low[1], 1 / (1 + np.exp(-(1.0 - 1.64 * 0.5))), rtol=1e-6)
     np.testing.assert_allclose(judged.high[1], 1 / (1 + np.exp(-(1.0 + 1.64 * 0.5))), rtol=1e-6)
     assert judged.low[0] == judged.high[0] == judged.probability[0]
+
+
+def by_hand() -> judge.Head:
+    """Fitted on a first trait within ±3 and a second one from -1 to 2."""
+    return judge.Head(
+        np.float32(-1.0), np.array([2.0, 1.0], np.float32), np.diag([0.0, 0.25, 0.0]).astype(np.float32),
+        np.array([-3.0, -1.0], np.float32), np.array([3.0, 2.0], np.float32),
+    )  # fmt: skip
+
+
+def test_beyond_what_was_fitted_on_a_line_says_nothing():
+    """A flood's traits count as the farthest that were seen, in what is judged and in its reasons."""
+    head, flood = by_hand(), np.array([[3.0, -400.0], [90.0, -1.0]], np.float32)
+    judged, edge = (judge.judged(np, head, x) for x in (flood, np.array([[3.0, -1.0]], np.float32)))
+    for mine, farthest in zip(judged, edge, strict=True):
+        np.testing.assert_array_equal(mine, np.repeat(farthest, 2))
+    assert judge.reasons(head, ("one", "other"), flood)["other"].tolist() == [-1.0, -1.0]
+
+
+def test_a_doubt_that_honest_contents_know_is_no_certainty():
+    """Of ever so many visitors, a twentieth more doubted than usual is one standard deviation between contents."""
+    many = np.array([1e9])
+    of = judge.surely(np, 0.1 * many, many, np.float64(0.05), many, judge.DOUBTS_SPREAD)
+    np.testing.assert_allclose(of, 1.0 / 5.0, rtol=1e-4)
+
+
+def test_what_the_feed_brought_an_account_is_judged_apart():
+    """Two accounts watched six of ten in the feed, as is usual; the second watched none of ten direct visits."""
+    of = evidence.none_of_accounts(np, 2)
+    of.clicks[:] = 10.0, 20.0, 0.0
+    of.valid[:] = 6.0, 6.0, 0.0
+    of.direct[1] = 10.0
+    own = judge.Usual(*(np.float32(0.6),) * len(judge.Usual._fields))
+    found = judge.account_traits(np, of, own, np.zeros(3), np.zeros(3))
+    by = {name: found[:, i] for i, name in enumerate(judge.ACCOUNT_TRAITS)}
+    np.testing.assert_allclose(by["feed_watched"][:2], 0.0, atol=1e-6)
+    np.testing.assert_allclose(by["direct_watched"][:2], [0.0, np.log(5.0 / 11.0)], atol=1e-6)
 
 
 def test_how_doubted_visitors_are_by_hand():

@@ -15,6 +15,7 @@ from upwell.cli import (
     bench_crash,
     bench_encoder,
     bench_goals,
+    bench_interference,
     bench_learning,
     bench_program,
     bench_service,
@@ -36,6 +37,7 @@ bench_goals.register(app)
 bench_program.register(app)
 bench_story.register(app)
 bench_aa.register(app)
+bench_interference.register(app)
 bench_trust.register(app)
 
 

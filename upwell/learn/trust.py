@@ -25,6 +25,8 @@ from upwell.world.config import WorldConfig
 Floats = npt.NDArray[np.float64]
 RIDGE = 1.0
 """Strength of the normal prior around 0 on each weight, as so many observations."""
+BEYOND = 0.001
+"""Share of what is fitted on that lies below the bounds of each trait, and above."""
 HELD_OUT = ("slow_drip",)
 """Kinds of cheat that no head is ever fitted on."""
 
@@ -123,7 +125,8 @@ KNOWN = 5
 
 def fitted(sample: Sample) -> Head:
     """Logistic regression with a ridge prior, and the weights' covariance: the inverse of the curvature there."""
-    x = np.concatenate([np.ones((len(sample.traits), 1)), sample.traits.astype(np.float64)], axis=1)
+    least, most = np.quantile(sample.traits.astype(np.float64), (BEYOND, 1.0 - BEYOND), axis=0)
+    x = np.concatenate([np.ones((len(sample.traits), 1)), np.clip(sample.traits, least, most)], axis=1)
     y, weight = sample.cheats.astype(np.float64), sample.weight
     prior = np.full(x.shape[1], RIDGE)
     prior[0] = 1e-6
@@ -136,7 +139,7 @@ def fitted(sample: Sample) -> Head:
     found = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 2_000})
     p = expit(x @ found.x)
     curvature = (x * (weight * p * (1.0 - p))[:, None]).T @ x + np.diag(prior)
-    return Head(found.x[0], found.x[1:], np.linalg.inv(curvature))
+    return Head(found.x[0], found.x[1:], np.linalg.inv(curvature), least, most)
 
 
 def fit(

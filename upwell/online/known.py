@@ -22,7 +22,7 @@ from upwell.service import wire
 from upwell.service.keys import digest_of, organic_key
 from upwell.service.records import Place, key_of, merge
 
-KIND, VERSION = "judge", 1
+KIND, VERSION = "judge", 2
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 OPEN = 200_000
 """Slates, and visits without one, whose further events merge with those before, at most."""

@@ -113,9 +113,9 @@ def reopen(xp: Namespace, ledger: Ledger, born: Array, budget_coins: Array) -> L
     return ledger._replace(budget=xp.where(born, xp.asarray(budget_coins * COIN).astype(xp.int32), ledger.budget))
 
 
-def earn(xp: Namespace, ledger: Ledger, who: Array, coins: float) -> Ledger:
-    """Pay ``coins`` into the budgets of ``who`` (bool ``[M]``)."""
-    return ledger._replace(budget=ledger.budget + who * int(coins * COIN))
+def earn(xp: Namespace, ledger: Ledger, who: Array, coins: Array | float) -> Ledger:
+    """Pay ``coins`` (scalar or ``[M]``) into the budgets of ``who`` (bool ``[M]``)."""
+    return ledger._replace(budget=ledger.budget + who * xp.asarray(coins * COIN).astype(xp.int32))
 
 
 def balanced(ledger: Ledger) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 
 from upwell.regulator import guards, ledger, tick
+from upwell.regulator.tick import RegulatorState
 from upwell.regulator.trust import judge
 from upwell.world import catalogue, measure, population, ranker, suspicion
 from upwell.world.arm import RAW, Arm, pool_today, view_of
@@ -99,16 +100,8 @@ def start_day(config: WorldConfig, arm: Arm, state: WorldState) -> Day:
     sizes, seed, day = config.sizes, state.seed, state.day
     before = state.contents.generation
     contents = catalogue.start_of_day(config, seed, day, state.scale, state.tag_vectors, state.contents)
-    books = ledger.reopen(jnp, state.regulator.ledger, contents.generation != before, config.heating.budget)
-    # Contents that earn clicks earn budget: 50 coins a day while CTR is above 3%.
-    earning = (
-        (contents.stats[:, IMPRESSIONS] >= 50.0 * state.scale)
-        & (contents.stats[:, CLICKS] > 0.03 * contents.stats[:, IMPRESSIONS])
-        & (day - contents.born_day < 7)
-    )
-    books = ledger.earn(jnp, books, earning, 50.0)
-    books = ledger.refill(jnp, books, pool_today(config, state))
-    state = state._replace(contents=contents, regulator=state.regulator._replace(ledger=books))
+    state = state._replace(contents=contents)
+    state = state._replace(regulator=at_morning(config, state, contents.generation != before))
     if state.trust is not None:
         state = state._replace(trust=suspicion.at_morning(config, state, contents.generation != before))
     if arm.morning is not None:
@@ -133,6 +126,23 @@ def start_day(config: WorldConfig, arm: Arm, state: WorldState) -> Day:
         queue=queue,
         length=length,
     )
+
+
+def at_morning(config: WorldConfig, state: WorldState, born: Array, budgets: Array | float = 1.0) -> RegulatorState:
+    """The regulator of a new day: accounts of contents ``born`` are opened, the pool is full.
+
+    ``budgets``: of contents' coins, the share that is in these books: scalar, or f32 ``[M]``.
+    """
+    contents = state.contents
+    books = ledger.reopen(jnp, state.regulator.ledger, born, config.heating.budget * budgets)
+    # Contents that earn clicks earn budget: 50 coins a day while CTR is above 3%.
+    earning = (
+        (contents.stats[:, IMPRESSIONS] >= 50.0 * state.scale)
+        & (contents.stats[:, CLICKS] > 0.03 * contents.stats[:, IMPRESSIONS])
+        & (state.day - contents.born_day < 7)
+    )
+    books = ledger.earn(jnp, books, earning, 50.0 * budgets)
+    return state.regulator._replace(ledger=ledger.refill(jnp, books, pool_today(config, state)))
 
 
 def run_until(config: WorldConfig, arm: Arm, day: Day, until_h: Array) -> Day:
@@ -201,13 +211,18 @@ def one_tick(config: WorldConfig, arm: Arm, day: Day) -> tuple[Day, Told]:
 
 def new_hour(config: WorldConfig, arm: Arm, day: Day, hour: Array) -> Day:
     """A new hour: candidates are retrieved anew, the cap's window opens, the throttle takes a step."""
-    state = day.state
-    key = (state.day * 32 + hour).astype(jnp.uint32)
-    view = view_of(config, state, key)
+    offer = offer_at(config, arm, day.state, hour, day.offer)
+    state = day.state._replace(regulator=at_hour(config, day.state.regulator))
+    return day._replace(state=begun(config, state, hour), offer=offer, hour=hour)
+
+
+def offer_at(config: WorldConfig, arm: Arm, state: WorldState, hour: Array, before: Offer) -> Offer:
+    """What the requests of an hour are served from."""
+    view = view_of(config, state, (state.day * 32 + hour).astype(jnp.uint32))
     if arm.bias is None:
         # The ranker is trained at night: its picture of the contents is this morning's all day.
         own = ranker.popularity(config, state.scale, state.platform_ctr, state.day, state.contents)
-        bias = jnp.where(hour == 0, own, day.offer.bias)
+        bias = jnp.where(hour == 0, own, before.bias)
     else:
         bias = arm.bias(view)
     score = (
@@ -215,28 +230,32 @@ def new_hour(config: WorldConfig, arm: Arm, day: Day, hour: Array) -> Day:
         if arm.retrieval is None
         else arm.retrieval(view)
     )
-    ids = ranker.retrieve(config, state.seed, key, score, view.age_days)
-    r = state.regulator
+    ids = ranker.retrieve(config, state.seed, view.tick_key, score, view.age_days)
+    return Offer(ids, state.contents.embedding[ids].swapaxes(1, 2), bias, facts(config, state))
+
+
+def at_hour(config: WorldConfig, r: RegulatorState) -> RegulatorState:
+    """The cap's window opens, the throttle takes a step."""
     fade = 2.0 ** (-1.0 / 48.0)
-    factor = guards.throttle(
-        jnp, r.throttle, r.clicks, r.impressions, r.held_clicks, r.held_impressions, config.heating.ctr_loss
-    )
-    regulator = r._replace(
+    return r._replace(
         hour_impressions=jnp.zeros(()),
         hour_heated=jnp.zeros(()),
         clicks=r.clicks * fade,
         impressions=r.impressions * fade,
         held_clicks=r.held_clicks * fade,
         held_impressions=r.held_impressions * fade,
-        throttle=factor,
+        throttle=guards.throttle(
+            jnp, r.throttle, r.clicks, r.impressions, r.held_clicks, r.held_impressions, config.heating.ctr_loss
+        ),
     )
+
+
+def begun(config: WorldConfig, state: WorldState, hour: Array) -> WorldState:
+    """The platform as an hour begins: the window of repeats opens where it is due, direct visits come."""
     opens = (24 * state.day + hour) % jnp.maximum(config.ranker.no_repeat_h, 1.0).astype(jnp.int32) == 0
     users = state.users._replace(seen=jnp.where(opens, jnp.uint32(0), state.users.seen))
-    offer = Offer(ids, state.contents.embedding[ids].swapaxes(1, 2), bias, facts(config, state))
-    state = state._replace(regulator=regulator, users=users)
-    if state.trust is not None:
-        state = suspicion.hourly(config, state, hour)
-    return day._replace(state=state, offer=offer, hour=hour)
+    state = state._replace(users=users)
+    return state if state.trust is None else suspicion.hourly(config, state, hour)
 
 
 def finish_day(config: WorldConfig, day: Day) -> tuple[WorldState, dict[str, Array]]:

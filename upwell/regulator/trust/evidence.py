@@ -41,6 +41,7 @@ class AccountEvidence(NamedTuple):
     valid: Array
     engaged: Array  # of those watched: shared or bought
     direct: Array  # clicks of direct visits
+    direct_valid: Array  # of these, watched
     guilt: Array  # sum over clicks of the content's probability to cheat, as it was then
     together: Array  # clicks in the same clock hour as the one before
     alike: Array  # clicks on the same tag as the one before
@@ -124,6 +125,7 @@ def learn(
         events.valid,
         events.engaged,
         visit,
+        visit & events.valid,
         clicked * content_doubt[content],
         clicked & (last_h == hour),
         clicked & (last_tag == events.tag),

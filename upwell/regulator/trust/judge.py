@@ -24,10 +24,15 @@ Z = 1.64
 
 CONTENT_TRAITS = (
     "feed_watched", "feed_watched_surely", "watched", "watched_surely", "direct", "feed_clicked", "doubted",
-    "doubted_surely", "visitors", "strangers", "together", "again", "engaged", "much", "ring", "creator",
+    "doubted_surely", "visitors", "strangers", "together", "again", "doubted_watched", "doubted_together",
+    "doubted_again", "engaged", "much", "ring", "creator",
 )  # fmt: skip
-ACCOUNT_TRAITS = ("watched", "engaged", "direct", "guilty", "together", "alike", "new", "much", "ring")
+ACCOUNT_TRAITS = (
+    "feed_watched", "direct_watched", "engaged", "direct", "guilty", "together", "alike", "new", "much", "ring",
+)  # fmt: skip
 
+DOUBTS_SPREAD = 0.05
+"""Standard deviation of how doubted the visitors of honest contents are: fans and regulars look somewhat like bots."""
 LOUDEST = 10.0
 """Times as many direct visits as the median content has: no content says more of what is usual."""
 NARROWED, FROZEN, ZEROED = 0.3, 0.7, 0.95
@@ -56,6 +61,8 @@ class Head(NamedTuple):
     bias: Array
     weights: Array  # f32 [F]
     covariance: Array  # f32 [F + 1, F + 1], of bias and weights
+    least: Array  # f32 [F], of the traits that it was fitted on; what lies beyond is taken for that
+    most: Array
 
 
 class Heads(NamedTuple):
@@ -131,20 +138,27 @@ def content_traits(
     deserved = (of.valid + 2.0 * PSEUDO * own.watch_rate) / (of.clicks + 2.0 * PSEUDO)
     # What that rate is not sure of, a surplus of direct visits cannot be sure of either.
     known = of.direct * of.clicks / (of.direct + of.clicks + 1.0) + 1e-6
+    watched = ratio(of.direct_valid, of.direct * deserved)
+    together, again = excess(of.together, of.direct, own.together), excess(of.again, of.direct, own.again)
+    # Fans come at once and a small public comes again, and to a bad content too: it matters who they are.
+    doubts = its.doubts / (its.visits + PSEUDO)
     return xp.stack(
         [
             ratio(of.valid, of.clicks * own.watch_rate),
             surely(xp, of.valid, of.clicks, own.watch_rate, of.clicks),
-            ratio(of.direct_valid, of.direct * deserved),
+            watched,
             surely(xp, of.direct_valid, of.direct, deserved, known + PSEUDO),
             ratio(of.direct, of.valid * own.direct_rate),
             ratio(of.clicks, of.shown * own.click_rate),
             excess(its.doubts, its.visits, own.doubt),
-            surely(xp, its.doubts, its.visits, own.doubt, its.visits),
+            surely(xp, its.doubts, its.visits, own.doubt, its.visits, DOUBTS_SPREAD),
             excess(creators.doubts, creators.visits, own.doubt),
             excess(of.strangers, of.direct, own.strangers),
-            excess(of.together, of.direct, own.together),
-            excess(of.again, of.direct, own.again),
+            together,
+            again,
+            doubts * watched,
+            doubts * together,
+            doubts * again,
             ratio(of.direct_engaged, of.direct_valid * own.engaged_rate),
             xp.log1p(of.direct / PSEUDO),
             ring,
@@ -154,10 +168,13 @@ def content_traits(
     )
 
 
-def surely(xp: Namespace, part: Array, whole: Array, rate: Array, n: Array) -> Array:
-    """How surely a share differs from ``rate``, in standard deviations of ``n`` events, within ±8 (a fifth of them)."""
+def surely(xp: Namespace, part: Array, whole: Array, rate: Array, n: Array, spread: float = 0.0) -> Array:
+    """How surely a share differs from ``rate``, in standard deviations of ``n`` events, within ±8 (a fifth of them).
+
+    ``spread``: standard deviation of true shares between honest contents, beside those of chance.
+    """
     share = part / xp.maximum(whole, 1.0)
-    error = xp.sqrt(rate * (1.0 - rate) / xp.maximum(n, 1.0) + 1e-9)
+    error = xp.sqrt(rate * (1.0 - rate) / xp.maximum(n, 1.0) + spread**2 + 1e-9)
     return xp.where(whole > 0.0, xp.clip((share - rate) / error, -8.0, 8.0), 0.0) / 5.0
 
 
@@ -177,7 +194,9 @@ def account_traits(xp: Namespace, of: AccountEvidence, own: Usual, age_days: Arr
 
     return xp.stack(
         [
-            ratio(of.valid, of.clicks * own.watch_rate),
+            # What the feed brings an account it watches as people do, however bad what a creator sends it to.
+            ratio(of.valid - of.direct_valid, (of.clicks - of.direct) * own.watch_rate),
+            ratio(of.direct_valid, of.direct * own.watch_rate),
             ratio(of.engaged, of.valid * (of.engaged[:-1].sum() + 1.0) / (of.valid[:-1].sum() + 20.0)),
             excess(of.direct),
             excess(of.guilt),
@@ -192,7 +211,11 @@ def account_traits(xp: Namespace, of: AccountEvidence, own: Usual, age_days: Arr
 
 
 def judged(xp: Namespace, head: Head, traits: Array) -> Judgement:
-    """Probabilities with their bounds, f32 ``[n]``, of traits ``[n, F]``."""
+    """Probabilities with their bounds, f32 ``[n]``, of traits ``[n, F]``.
+
+    A flood's traits go far beyond any that were fitted on, where a line says nothing: they count as the farthest seen.
+    """
+    traits = xp.clip(traits, head.least, head.most)
     logit = head.bias + traits @ head.weights
     ones = xp.concatenate([xp.ones_like(traits[:, :1]), traits], axis=1)
     error = xp.sqrt(xp.maximum(((ones @ head.covariance) * ones).sum(-1), 0.0))
@@ -272,7 +295,8 @@ def cleared(xp: Namespace, values: Array) -> Array:
 
 def reasons(head: Head, names: tuple[str, ...], traits: Array) -> Mapping[str, Array]:
     """What each trait adds to the logit ``[n]``: with the bias they add up to it."""
-    return {name: traits[:, i] * head.weights[i] for i, name in enumerate(names)}
+    within = traits.clip(head.least, head.most)
+    return {name: within[:, i] * head.weights[i] for i, name in enumerate(names)}
 
 
 def log_odds_beyond(xp: Namespace, probability: Array, prior: Array) -> Array:
