@@ -204,25 +204,26 @@ def test_what_the_feed_brought_an_account_is_judged_apart():
     of.valid[:] = 6.0, 6.0, 0.0
     of.direct[1] = 10.0
     own = judge.Usual(*(np.float32(0.6),) * len(judge.Usual._fields))
-    found = judge.account_traits(np, of, own, np.zeros(3), np.zeros(3))
+    found = judge.account_traits(np, of, own, np.zeros(3), np.zeros(3), np.zeros(3))
     by = {name: found[:, i] for i, name in enumerate(judge.ACCOUNT_TRAITS)}
     np.testing.assert_allclose(by["feed_watched"][:2], 0.0, atol=1e-6)
     np.testing.assert_allclose(by["direct_watched"][:2], [0.0, np.log(5.0 / 11.0)], atol=1e-6)
 
 
 def test_how_doubted_visitors_are_by_hand():
-    """The first content of two by one creator: all ten of its visits doubted, of thirty in all a third."""
+    """The first content of two by one creator: of its ten visits three are doubted, of thirty in all a tenth."""
     of = evidence.none_of_contents(np, 2)
-    visitors = judge.Visitors(np.array([10.0, 20.0, 0.0]), np.array([10.0, 0.0, 0.0]))
+    visitors = judge.Visitors(np.array([10.0, 20.0, 0.0]), np.array([3.0, 0.0, 0.0]))
     nothing = np.zeros(2), np.zeros(2)
     heads = judge.shipped()
     found = judge.traits(
-        np, heads, of, evidence.none_of_accounts(np, 1), np.array([0, 0]), np.zeros(2), *nothing, visitors, np.zeros(3)
-    )
-    usual = (10.0 + 20.0 * 0.05) / (30.0 + 20.0)
+        np, heads, of, evidence.none_of_accounts(np, 1), np.array([0, 0]), np.zeros(2), *nothing, visitors, np.zeros(3),
+        np.zeros(2),
+    )  # fmt: skip
+    usual = (3.0 + 20.0 * 0.05) / (30.0 + 20.0)
     by = {name: found.content[:, i] for i, name in enumerate(judge.CONTENT_TRAITS)}
-    np.testing.assert_allclose(by["doubted"][:2], [(10 - 10 * usual) / 15, (0 - 20 * usual) / 25], rtol=1e-5)
-    np.testing.assert_allclose(by["visitors"][:2], (10 - 30 * usual) / 35, rtol=1e-5)
+    np.testing.assert_allclose(by["doubted"][:2], [(3 - 10 * usual) / 15, (0 - 20 * usual) / 25], rtol=1e-5)
+    np.testing.assert_allclose(by["visitors"][:2], (3 - 30 * usual) / 35, rtol=1e-5)
     assert by["doubted_surely"][0] > 0 > by["doubted_surely"][1]
 
 
@@ -247,7 +248,7 @@ def standing(rows, xp=np):
     visitors = judge.Visitors(contents.direct, 0.5 * contents.direct)
     of = judge.traits(
         xp, heads, contents, accounts, xp.asarray(OF), xp.full(ACCOUNTS + 1, 100.0), *nothing, visitors,
-        xp.zeros(CONTENTS + 1),
+        xp.zeros(CONTENTS + 1), xp.zeros(ACCOUNTS + 1),
     )  # fmt: skip
     return judge.stand(xp, heads, of)
 
@@ -270,3 +271,50 @@ def test_bought_clicks_are_doubted_more_than_honest_ones():
     assert (judged.low[:-1] <= judged.probability[:-1]).all()
     assert (judged.probability[:-1] <= judged.high[:-1]).all()
     assert judged.probability[-1] == 0.0
+
+
+# ---- a flood
+
+CROWD, BOTS, HONEST, FLOODED = 400, 5_000, 195, 5
+
+
+def flood(visits: float, before: judge.Standing) -> judge.Standing:
+    """The platform judged twice after so many direct visits to each of five new contents, by bots who watch six of ten
+    and have never been in the feed; nobody else comes to anything directly."""
+    many, everybody = FLOODED + HONEST, CROWD + BOTS
+    contents, accounts = evidence.none_of_contents(np, many), evidence.none_of_accounts(np, everybody)
+    bad = np.arange(many) < FLOODED
+    contents.shown[:-1], contents.clicks[:-1] = np.where(bad, 20, 500), np.where(bad, 0, 60)
+    contents.valid[:-1] = np.where(bad, 0, 48)
+    contents.direct[:-1], contents.direct_valid[:-1] = np.where(bad, visits, 0), np.where(bad, 0.6 * visits, 0)
+    contents.strangers[:-1], contents.together[:-1] = contents.direct[:-1], np.where(bad, visits - 1.0, 0)
+    accounts.clicks[:CROWD], accounts.valid[:CROWD], accounts.alike[:CROWD] = 30.0, 24.0, 3.0
+    # Each bot goes through all five, then the next one.
+    each = max(visits * FLOODED / BOTS, FLOODED)
+    came = slice(CROWD, CROWD + min(round(visits * FLOODED / each), BOTS))
+    for name, value in {"clicks": each, "valid": 0.6 * each, "direct": each, "direct_valid": 0.6 * each}.items():
+        getattr(accounts, name)[came] = value
+    accounts.together[came] = each - 1.0
+    age_days = np.zeros(everybody + 1)
+    age_days[:CROWD] = 300.0
+    now, heads = before, judge.shipped()
+    for _ in range(2):
+        doubts = np.zeros(many + 1, np.float32)
+        doubts[:FLOODED] = visits * now.account.probability[came].mean()
+        its = judge.Visitors(np.append(contents.direct[:-1], np.float32(0.0)), doubts)
+        traits = judge.traits(
+            np, heads, contents, accounts, np.arange(many), age_days, np.zeros(many + 1), np.zeros(everybody + 1), its,
+            now.content.probability, now.account.probability,
+        )  # fmt: skip
+        now = judge.stand(np, heads, traits)
+    return now
+
+
+def test_a_flood_is_frozen_and_stays_so():
+    """A hundred times what an honest content ever gets, on a platform where a flood is most of what comes directly:
+    it was let go again when its own visits had become the usual ones."""
+    now = judge.unjudged(np, FLOODED + HONEST, FLOODED + HONEST, CROWD + BOTS)
+    for visits in (33.0, 66.0, 130.0, 260.0, 500.0, 1_000.0, 2_000.0, 4_000.0):
+        now = flood(visits, now)
+        assert now.content.low[:FLOODED].min() >= judge.FROZEN, visits
+        assert now.content.probability[FLOODED:-1].max() < judge.NARROWED

@@ -16,7 +16,9 @@ def test_it_runs():
         assert 0.0 <= found[name]["low"] <= found[name]["mean"] <= 0.3
     assert found["coverage"]["mean"] >= 0.7
     assert found["srm_alarms_imbalanced"]["mean"] >= 0.7
+    assert found["coverage_per_user"]["mean"] >= 0.7
     assert 0.2 < found["cuped_variance_reduction"]["mean"] < 0.7
+    assert 0.2 < found["cuped_variance_reduction_per_user"]["mean"] < 0.99
 
 
 def test_other_users_may_be_had():

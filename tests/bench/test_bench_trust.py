@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from upwell.bench import trust, trust_cost, trust_rivals, trust_stakes
+from upwell.bench import trust, trust_cost, trust_rivals
 from upwell.cli import app
 from upwell.errors import BadRequest
+from upwell.learn import cheats
 from upwell.learn import trust as fitting
 from upwell.learn.trust import Sample, fitted
 from upwell.regulator.trust import judge
@@ -107,7 +108,7 @@ def test_heads_come_back_as_they_went(tmp_path, monkeypatch):
 def test_training_platforms_hold_out_kinds_and_tested_ones_do_not():
     config = load_world(SCENARIOS / "trust.toml")
     for seed in range(3):
-        direct = fitting.platform(config, seed).direct
+        direct = fitting.platform(config, seed, trust.MOST).direct
         assert direct.slow_drip == 0.0
         judged = trust.platform(config, seed).direct
         assert judged.slow_drip == config.direct.slow_drip
@@ -120,10 +121,10 @@ def test_training_platforms_hold_out_kinds_and_tested_ones_do_not():
 def test_strategies_move_as_the_regression_says():
     rng = np.random.default_rng(0)
     strays = rng.normal(size=(2_000, 6))
-    slope, error = trust_stakes.regressed(strays @ np.array([1.0, 0, 0, 0, -1.0, 0]) + rng.normal(size=2_000), strays)
+    slope, error = cheats.regressed(strays @ np.array([1.0, 0, 0, 0, -1.0, 0]) + rng.normal(size=2_000), strays)
     assert slope[0] == pytest.approx(1.0, abs=4 * error[0])
     config = load_world(SCENARIOS / "trust.toml")
-    moved = trust_stakes.moved(config, np.array([np.log(2.0), 0, 0, 0, -np.log(2.0), 0]))
+    moved = cheats.moved(config, np.array([np.log(2.0), 0, 0, 0, -np.log(2.0), 0]))
     assert moved["direct.per_day_adaptive"] == pytest.approx(2.0 * config.direct.per_day_adaptive)
     watch = config.direct.watch_adaptive
     assert moved["direct.watch_adaptive"] == pytest.approx(watch / (watch + 2.0 * (1.0 - watch)))
@@ -132,14 +133,14 @@ def test_strategies_move_as_the_regression_says():
 
 def test_too_few_contents_are_told_of():
     with pytest.raises(BadRequest, match="too few for cheats to adapt by"):
-        trust_stakes.regressed(np.zeros(5), np.zeros((5, 6)))
+        cheats.regressed(np.zeros(5), np.zeros((5, 6)))
 
 
 def test_gains_are_of_the_same_contents():
     kind = np.array([visits.ADAPTIVE, visits.PLAIN, visits.ADAPTIVE])
-    cheats = trust_stakes.Earned(np.array([7, 8, 9]), kind, np.array([15.0, 1, 5]), np.zeros(3), np.eye(3, 6))
-    honest = trust_stakes.Earned(np.array([9, 8, 7]), kind, np.array([0.0, 1, 5]), np.zeros(3), np.eye(3, 6))
-    gain, strays = trust_stakes.gains(cheats, honest)
+    cheating = cheats.Earned(np.array([7, 8, 9]), kind, np.array([15.0, 1, 5]), np.zeros(3), np.eye(3, 6))
+    honest = cheats.Earned(np.array([9, 8, 7]), kind, np.array([0.0, 1, 5]), np.zeros(3), np.eye(3, 6))
+    gain, strays = cheats.gains(cheating, honest)
     np.testing.assert_allclose(gain, np.log([20 / 10, 10 / 5]))
     np.testing.assert_array_equal(strays, np.eye(3, 6)[[0, 2]])
 

@@ -15,8 +15,8 @@ import pytest
 
 from upwell.agents.network import first_policy, load_policy
 from upwell.errors import BadRequest
-from upwell.learn import train
-from upwell.world.config import WorldConfig, reference_world, to_toml
+from upwell.learn import cheats, train
+from upwell.world.config import SCENARIOS, WorldConfig, load_world, reference_world, to_toml
 
 SMALL = reference_world().override(
     {"sizes.users": 200, "sizes.contents": 300, "sizes.creators": 30, "sizes.segments": 1, "sizes.ticks_per_day": 24}
@@ -121,3 +121,26 @@ def test_the_command_refuses_what_it_would_overwrite_or_does_not_know(tmp_path):
         assert done.returncode == 2
         assert said in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_cheats_learn_against_who_learns(tmp_path):
+    """Self-play: what adaptive cheats do moves before each look, by the same steps after a resumption."""
+    config = load_world(SCENARIOS / "trust.toml").override({
+        "sizes.users": 200, "sizes.contents": 400, "sizes.creators": 40, "sizes.bots": 200, "sizes.visits": 128,
+        "sizes.ticks_per_day": 24, "sizes.segments": 1,
+    })  # fmt: skip
+    settings = msgspec.structs.replace(SHORT, burn_in=2, worlds=0, rates=FEW["mappo"])
+    out = folder(tmp_path / "out", settings, config)
+    first = next(train.run([config], settings, out, 60.0, lambda: None))
+    assert first.cheats.keys() == cheats.strategy(config).keys()
+    assert first.cheats != cheats.strategy(config)
+    second = next(train.run([config], settings, out, 60.0, lambda: None))
+    assert second.iteration == 2
+    assert second.cheats != first.cheats
+
+
+def test_what_cheats_do_is_put_into_a_world_and_read_off_again():
+    config = load_world(SCENARIOS / "trust.toml")
+    other = {name: value * 1.5 for name, value in cheats.strategy(config).items()}
+    assert cheats.strategy(cheats.cheated(config, other)) == pytest.approx(other, rel=1e-6)

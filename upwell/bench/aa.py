@@ -59,33 +59,39 @@ def made_up(rng: np.random.Generator) -> Users:
 
 
 class Found(NamedTuple):
-    """What one test says."""
+    """What one test says, or what many do, in columns."""
 
-    false_positive: bool  # of one look at the end
-    peeking: bool  # of the sequential test, at any look
-    peeking_naively: bool  # of the test for one look, taken at every look
-    covered: bool  # the planted lift, by the interval after CUPED
-    reduction: float
-    alarm_balanced: bool
-    alarm_imbalanced: bool
+    false_positive: Any  # of one look at the end
+    peeking: Any  # of the sequential test, at any look
+    peeking_naively: Any  # of the test for one look, taken at every look
+    covered: Any  # the planted lift, by the interval after CUPED, of clicks an impression
+    reduction: Any
+    covered_each: Any  # the same of clicks a user
+    reduction_each: Any
+    alarm_balanced: Any
+    alarm_imbalanced: Any
 
 
 def run(tests: int, seed: int, step: Callable[[], None], make: Make = made_up) -> dict[str, Any]:
     """Rates with 95% intervals over so many tests, each of users of its own."""
-    found: list[Found] = []
+    each: list[Found] = []
     for rng in np.random.default_rng(seed).spawn(tests):
-        found.append(one(rng, make(rng)))
+        each.append(one(rng, make(rng)))
         step()
-    false_positive, peeking, naive, covered, reductions, balanced, imbalanced = zip(*found, strict=True)
+    found = Found(*zip(*each, strict=True))
     shares = {
-        "false_positive_rate": false_positive, "false_positive_rate_peeking": peeking,
-        "false_positive_rate_naive_peeking": naive, "coverage": covered,
-        "srm_alarms_balanced": balanced, "srm_alarms_imbalanced": imbalanced,
+        "false_positive_rate": found.false_positive, "false_positive_rate_peeking": found.peeking,
+        "false_positive_rate_naive_peeking": found.peeking_naively, "coverage": found.covered,
+        "coverage_per_user": found.covered_each, "srm_alarms_balanced": found.alarm_balanced,
+        "srm_alarms_imbalanced": found.alarm_imbalanced,
+    }  # fmt: skip
+    reductions = {
+        "cuped_variance_reduction": found.reduction, "cuped_variance_reduction_per_user": found.reduction_each
     }  # fmt: skip
     return {
         "tests": tests,
         **{name: rate(sum(hits), tests)._asdict() for name, hits in shares.items()},
-        "cuped_variance_reduction": interval(np.array(reductions))._asdict(),
+        **{name: interval(np.array(of))._asdict() for name, of in reductions.items()},
     }
 
 
@@ -98,15 +104,21 @@ def one(rng: np.random.Generator, users: Users) -> Found:
     watched = sequential_effect(control, treated, MDE).lift
     clicks = users.clicks.sum(0)
     fewer = np.where(arm == 1, rng.binomial(clicks, 1.0 + EFFECT), clicks)
-    ended = moments(Table(arm, fewer, users.impressions.sum(0), users.before), 2)
-    after = cuped(ended.at(0), ended.at(1))
-    lift = ratio_effect(after.control, after.treated).lift
+    lifts, reductions = list[bool](), list[float]()
+    for under in (users.impressions.sum(0), None):
+        ended = moments(Table(arm, fewer, under, users.before), 2)
+        after = cuped(ended.at(0), ended.at(1))
+        lift = ratio_effect(after.control, after.treated).lift
+        lifts.append(bool(lift.low <= EFFECT <= lift.high))
+        reductions.append(float(after.variance_reduction))
     return Found(
         bool(p[-1] < 0.05),
         bool(((watched.low > 0.0) | (watched.high < 0.0)).any()),
         bool((p < 0.05).any()),
-        bool(lift.low <= EFFECT <= lift.high),
-        float(after.variance_reduction),
+        lifts[0],
+        reductions[0],
+        lifts[1],
+        reductions[1],
         *(alarmed(rng, len(p), control_share) for control_share in (0.5, IMBALANCED)),
     )
 

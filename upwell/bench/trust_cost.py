@@ -41,7 +41,7 @@ def cost(accounts: int, contents: int, creators: int, batch: int, batches: int, 
     begun = time.perf_counter()
     of = judge.traits(
         np, heads, known, who, creator_of, np.full(accounts + 1, 100.0, np.float32), *nothing, visitors,
-        doubt,
+        doubt, nothing[1],
     )  # fmt: skip
     judge.stand(np, heads, of)
     judging = time.perf_counter() - begun

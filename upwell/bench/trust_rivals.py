@@ -20,9 +20,7 @@ from upwell.regulator.trust.judge import CONTENT_TRAITS
 
 Traits = npt.NDArray[np.float32]
 Score = Callable[[Traits], npt.NDArray[np.float64]]
-OWN = (
-    "doubted", "doubted_surely", "doubted_watched", "doubted_together", "doubted_again", "visitors", "ring", "creator",
-)  # fmt: skip
+OWN = ("doubted", "doubted_surely", "visitors", "ring", "creator")
 """Traits that only the detector has."""
 READ = [i for i, name in enumerate(CONTENT_TRAITS) if name not in OWN]
 AT = 0.05

@@ -70,6 +70,7 @@ def on_platforms(
         raise BadRequest(f"bench trust needs {error.name}: pip install 'upwell[learn]'") from None
     from upwell.arms.registry import members
     from upwell.bench import trust_stakes as stakes
+    from upwell.learn import cheats
     from upwell.learn import trust as fitting
     from upwell.regulator.trust import judge
     from upwell.world.config import SCENARIOS
@@ -86,7 +87,7 @@ def on_platforms(
     history: list[dict[str, float]] = []
     if adapt and part != "money":
         with progress("days of platforms on which cheats adapt", 2 * adapt * days) as step:
-            config, history = stakes.adapted(config, played, heads, adapt, days, 2_000, step)
+            config, history = cheats.adapted(config, played, heads, adapt, days, 2_000, step)
     if part == "detection":
         with progress("days of platforms", 3 * seeds * days) as step:
             result = bench.detection(config, played, heads, seeds, days, step)

@@ -19,14 +19,21 @@ MOVED = (
     "response.attention", "response.position", "response.satiation", "response.satiation_step", "response.enjoy",
     "response.boredom", "response.dwell", "response.purchase",
     "activity.satisfaction", "activity.visits", "activity.visits_satisfaction", "activity.leave",
-    "activity.daily_wave",
+    "activity.daily_wave", "direct.budget", "direct.skill",
 )  # fmt: skip
 """Numbers that a world of the family has larger or smaller than the given one."""
 
 SPAN = 0.35
 """In log units, each drawn evenly within ± this."""
 
-SHARES = ("content.clickbait", "content.bought", "interest.discovery", "response.boredom", "content.own_style")
+SHARES = (
+    "content.clickbait",
+    "content.bought",
+    "interest.discovery",
+    "response.boredom",
+    "content.own_style",
+    "direct.skill",
+)
 
 
 def relative(config: WorldConfig, seed: int) -> WorldConfig:

@@ -25,7 +25,8 @@ from upwell.arms.thompson import thompson
 from upwell.errors import BadRequest
 from upwell.experiment import metrics
 from upwell.experiment.runner import lived
-from upwell.learn import checkpoint, es, family, gains, game, maddpg, mappo
+from upwell.learn import cheats, checkpoint, es, family, gains, game, maddpg, mappo
+from upwell.regulator.trust import judge as detector
 from upwell.world import world
 from upwell.world.arm import RAW, Arm
 from upwell.world.config import WorldConfig, to_toml
@@ -52,6 +53,10 @@ ALGORITHMS = {
 AVERAGED = 0.04
 """Least weight of the latest policy in the average that is judged and kept: populations that learn from each other run
 in circles, whose middle is better than any place on them."""
+
+
+ADAPTED_DAYS = 20
+"""Of a platform on which cheats learn what pays."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,6 +96,7 @@ class Point(msgspec.Struct):
     metrics: dict[str, float]
     learning: dict[str, dict[str, float]]  # by role, as the algorithm reports it
     gain: dict[str, float]  # by role, of an agent a step
+    cheats: dict[str, float] = {}  # what adaptive ones do by then, where there are any
 
 
 class Platform(NamedTuple):
@@ -185,6 +191,7 @@ class State(NamedTuple):
     seconds: Any  # f64
     requests: Any  # i64
     best: Any  # f64, objective of the best policy so far
+    strategy: Any  # f64 [6], what adaptive cheats do (``cheats.TURNED``)
 
 
 def run(
@@ -193,7 +200,8 @@ def run(
     """Train on worlds of the same sizes until the run's own time is ``minutes`` in all; yields each look."""
     rates, algorithm = rates_of(settings), ALGORITHMS[settings.algorithm]
     first = by_rules_but(settings.roles, algorithm.first_learner(settings.seed, rates))
-    state = State(first, first.policy, np.int32(0), np.float64(0), np.int64(0), np.float64(-np.inf))
+    begins = np.array(list(cheats.strategy(worlds[0]).values()))
+    state = State(first, first.policy, np.int32(0), np.float64(0), np.int64(0), np.float64(-np.inf), begins)
     kept = out / "checkpoint.npz"
     if kept.exists():
         state, _ = checkpoint.load(kept, "training", state)
@@ -203,10 +211,13 @@ def run(
     judge = judge_of(out, worlds, settings, step)
     while float(state.seconds) < 60.0 * minutes:
         began, number = time.perf_counter(), int(state.iteration)
+        if number % settings.judged_every == 0 and worlds[0].sizes.visits:
+            state = state._replace(strategy=adapted(worlds[0], settings, state))
         episode = number // algorithm.alike
         platform = trained_on[episode % len(trained_on)]
         goal = goal_of(settings, platform.config, episode, episode // len(trained_on))
         learner, seed = state.learner, settings.seed * 1_000_000 + episode
+        goal = cheats.cheated(goal, cheating(state))
         norms = gains.norms_of(goal, platform.state, platform.raw)
         policy = still_but(settings.roles, algorithm.plays(learner, rates))
         played = game.episode(goal, policy, learner.log_std, platform.state, norms, settings.episode_days, seed)
@@ -229,12 +240,28 @@ def run(
             gain = {role: mean_gain(steps) for role, steps in played.steps.items()}
             learning = {role: {k: float(v) for k, v in of.items()} for role, of in report.items()}
             point = Point(
-                number + 1, float(state.seconds), int(state.requests), value, judge.rivals, measured, learning, gain
-            )
+                number + 1, float(state.seconds), int(state.requests), value, judge.rivals, measured, learning, gain,
+                cheating(state) if worlds[0].sizes.visits else {},
+            )  # fmt: skip
             with curve.open("ab") as file:
                 file.write(msgspec.json.encode(point) + b"\n")
             checkpoint.save(kept, "training", state, {"upwell": __version__})
             yield point
+
+
+def cheating(state: State) -> dict[str, float]:
+    """What adaptive cheats do by now."""
+    return dict(zip(cheats.TURNED, state.strategy.tolist(), strict=True))
+
+
+def adapted(config: WorldConfig, settings: Settings, state: State) -> Any:
+    """Adaptive cheats one generation on, f64 ``[6]``: self-play, against the policy as it stands and the detector."""
+    seed = 40_000 + settings.seed * 1_000 + int(state.iteration)
+    better, _ = cheats.generation(
+        cheats.cheated(config, cheating(state)), marl, detector.shipped(), ADAPTED_DAYS, seed, lambda: None,
+        state.average,
+    )  # fmt: skip
+    return np.array(list(cheats.strategy(better).values()))
 
 
 def averaged(average: Policy, policy: Policy, before: int) -> Policy:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import msgspec
@@ -46,8 +46,9 @@ class Samples(NamedTuple):
     accounts: Sample
 
 
-def platform(config: WorldConfig, seed: int) -> WorldConfig:
-    """The training platform of a seed: without the kind held out, with bots of another budget and skill.
+def platform(config: WorldConfig, seed: int, most: float = 30.0) -> WorldConfig:
+    """The training platform of a seed: without the kind held out, with bots of another skill and budget, floods among
+    them: ``most`` times what the table of ``visits`` has.
 
     In place of cheats that adapt it has some of every strategy: which of them pays against the heads, no head has seen.
     """
@@ -59,7 +60,7 @@ def platform(config: WorldConfig, seed: int) -> WorldConfig:
     return config.override(
         {f"direct.{name}": 0.0 for name in HELD_OUT}
         | {
-            "direct.budget": between(0.3, 3.0),
+            "direct.budget": between(0.3, most),
             "direct.skill": float(drawn.uniform(0.0, 0.8)),
             "direct.per_day_adaptive": between(5.0, 100.0),
             "direct.days_adaptive": between(2.0, 15.0),
@@ -73,12 +74,15 @@ def platform(config: WorldConfig, seed: int) -> WorldConfig:
 
 
 def days(
-    config: WorldConfig, arm: Arm, seed: int, heads: Heads, burn_in: int, many: int
+    config: WorldConfig, arm: Arm, seed: int, heads: Heads, burn_in: int, many: int, tuned: Any = None
 ) -> Iterator[tuple[world.WorldState, dict[str, npt.NDArray[np.float32]]]]:
-    """A platform judged by ``heads``, day by day under ``arm``: its state after each, and the day's report."""
+    """A platform judged by ``heads``, day by day under ``arm``: its state after each, and the day's report.
+
+    ``tuned``: in place of the arm's own.
+    """
     state = world.burnt_in(config, seed, burn_in)
     state = state._replace(trust=suspicion.opened(config, heads))
-    state = world.under(config, arm, state)
+    state = world.under(config, arm, state, tuned)
     for _ in range(many):
         state, report = world.run_day(config, arm, state)
         yield state, world.to_host(report)

@@ -171,7 +171,7 @@ class Judge(Reader):
             in_ring[1][: len(self.rings.accounts)] = self.rings.accounts
         traits = judge.traits(
             np, self.heads, now.of_contents, now.of_accounts, np.array(now.creator_of, np.int64), age_days, *in_ring,
-            visitors, doubt,
+            visitors, doubt, of_accounts,
         )  # fmt: skip
         self.standing = judge.stand(np, self.heads, traits)
         return self.standing, traits, visitors

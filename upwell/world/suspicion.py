@@ -144,8 +144,8 @@ def traits(config: WorldConfig, state: WorldState) -> judge.Traits:
     visitors = judge.Visitors(jnp.append(own.visited.sum(0), 0.0), jnp.append(doubts, 0.0))
     return judge.traits(
         jnp, own.heads, own.contents, own.accounts, state.contents.creator, ages_days(config, state),
-        own.creator_ring, own.account_ring, visitors,
-        own.standing.content.probability,
+        own.creator_ring, own.account_ring, visitors, own.standing.content.probability,
+        own.standing.account.probability,
     )  # fmt: skip
 
 

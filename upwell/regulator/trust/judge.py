@@ -23,9 +23,8 @@ Z = 1.64
 """Of the bound from which anything follows: nineteen of twenty such logits lie above it."""
 
 CONTENT_TRAITS = (
-    "feed_watched", "feed_watched_surely", "watched", "watched_surely", "direct", "feed_clicked", "doubted",
-    "doubted_surely", "visitors", "strangers", "together", "again", "doubted_watched", "doubted_together",
-    "doubted_again", "engaged", "much", "ring", "creator",
+    "feed_watched", "feed_watched_surely", "watched", "watched_known", "watched_surely", "direct", "feed_clicked",
+    "doubted", "doubted_surely", "visitors", "strangers", "together", "again", "engaged", "much", "ring", "creator",
 )  # fmt: skip
 ACCOUNT_TRAITS = (
     "feed_watched", "direct_watched", "engaged", "direct", "guilty", "together", "alike", "new", "much", "ring",
@@ -33,6 +32,8 @@ ACCOUNT_TRAITS = (
 
 DOUBTS_SPREAD = 0.05
 """Standard deviation of how doubted the visitors of honest contents are: fans and regulars look somewhat like bots."""
+MOST_DOUBT = 0.1
+"""Of visitors that is ever taken for usual."""
 LOUDEST = 10.0
 """Times as many direct visits as the median content has: no content says more of what is usual."""
 NARROWED, FROZEN, ZEROED = 0.3, 0.7, 0.95
@@ -105,7 +106,8 @@ def usual(xp: Namespace, contents: ContentEvidence, visitors: Visitors, doubt: A
         share(come(contents.strangers), visits, 0.1),
         share(come(contents.together), visits, 0.1),
         share(come(contents.again), visits, 0.05),
-        share(come(visitors.doubts), come(visitors.visits), 0.05),
+        # Where hardly anyone else comes, a flood is all there is; it says nothing of who comes to honest contents.
+        xp.minimum(share(come(visitors.doubts), come(visitors.visits), 0.05), MOST_DOUBT),
     )
 
 
@@ -139,14 +141,12 @@ def content_traits(
     # What that rate is not sure of, a surplus of direct visits cannot be sure of either.
     known = of.direct * of.clicks / (of.direct + of.clicks + 1.0) + 1e-6
     watched = ratio(of.direct_valid, of.direct * deserved)
-    together, again = excess(of.together, of.direct, own.together), excess(of.again, of.direct, own.again)
-    # Fans come at once and a small public comes again, and to a bad content too: it matters who they are.
-    doubts = its.doubts / (its.visits + PSEUDO)
     return xp.stack(
         [
             ratio(of.valid, of.clicks * own.watch_rate),
             surely(xp, of.valid, of.clicks, own.watch_rate, of.clicks),
             watched,
+            watched * of.clicks / (of.clicks + 2.0 * PSEUDO),
             surely(xp, of.direct_valid, of.direct, deserved, known + PSEUDO),
             ratio(of.direct, of.valid * own.direct_rate),
             ratio(of.clicks, of.shown * own.click_rate),
@@ -154,11 +154,8 @@ def content_traits(
             surely(xp, its.doubts, its.visits, own.doubt, its.visits, DOUBTS_SPREAD),
             excess(creators.doubts, creators.visits, own.doubt),
             excess(of.strangers, of.direct, own.strangers),
-            together,
-            again,
-            doubts * watched,
-            doubts * together,
-            doubts * again,
+            excess(of.together, of.direct, own.together),
+            excess(of.again, of.direct, own.again),
             ratio(of.direct_engaged, of.direct_valid * own.engaged_rate),
             xp.log1p(of.direct / PSEUDO),
             ring,
@@ -178,13 +175,21 @@ def surely(xp: Namespace, part: Array, whole: Array, rate: Array, n: Array, spre
     return xp.where(whole > 0.0, xp.clip((share - rate) / error, -8.0, 8.0), 0.0) / 5.0
 
 
-def account_traits(xp: Namespace, of: AccountEvidence, own: Usual, age_days: Array, ring: Array) -> Array:
-    """Traits of accounts ``[n, F]``."""
+def account_traits(xp: Namespace, of: AccountEvidence, own: Usual, age_days: Array, ring: Array, doubt: Array) -> Array:
+    """Traits of accounts ``[n, F]``.
+
+    ``doubt``: their probabilities as they stood, f32 ``[n]``: who is doubted does not say what is usual.
+    """
     n = of.clicks + PSEUDO
-    everybody = of.clicks[:-1].sum() + 20.0
+    trusted = 1.0 - doubt
+
+    def total(part: Array) -> Array:
+        return (part * trusted)[:-1].sum()
+
+    everybody = total(of.clicks) + 20.0
 
     def usual_share(part: Array) -> Array:
-        return (part[:-1].sum() + 1.0) / everybody
+        return (total(part) + 1.0) / everybody
 
     def ratio(count: Array, expected: Array) -> Array:
         return xp.log((count + PSEUDO) / (expected + PSEUDO))
@@ -197,7 +202,7 @@ def account_traits(xp: Namespace, of: AccountEvidence, own: Usual, age_days: Arr
             # What the feed brings an account it watches as people do, however bad what a creator sends it to.
             ratio(of.valid - of.direct_valid, (of.clicks - of.direct) * own.watch_rate),
             ratio(of.direct_valid, of.direct * own.watch_rate),
-            ratio(of.engaged, of.valid * (of.engaged[:-1].sum() + 1.0) / (of.valid[:-1].sum() + 20.0)),
+            ratio(of.engaged, of.valid * (total(of.engaged) + 1.0) / (total(of.valid) + 20.0)),
             excess(of.direct),
             excess(of.guilt),
             excess(of.together),
@@ -254,6 +259,7 @@ def traits(
     account_ring: Array,
     visitors: Visitors,
     doubt: Array,
+    account_doubt: Array,
 ) -> Traits:
     """What is judged.
 
@@ -262,7 +268,7 @@ def traits(
         age_days: of accounts, f32 ``[A + 1]``.
         creator_ring, account_ring: depths in rings, f32 ``[K + 1]`` and ``[A + 1]``.
         visitors: of contents ``[M + 1]``.
-        doubt: contents' probabilities as they stood, f32 ``[M + 1]``.
+        doubt, account_doubt: contents' and accounts' probabilities as they stood, f32 ``[M + 1]`` and ``[A + 1]``.
     """
     own = usual(xp, contents, visitors, doubt)
     creators = creator_ring.shape[0] - 1
@@ -277,7 +283,7 @@ def traits(
     return Traits(
         content_traits(xp, contents, own, creator_ring[at], beyond[at], visitors, Visitors(*(x[at] for x in their))),
         of_creator,
-        account_traits(xp, accounts, own, age_days, account_ring),
+        account_traits(xp, accounts, own, age_days, account_ring, account_doubt),
     )
 
 
