@@ -314,7 +314,7 @@ def test_a_flood_is_frozen_and_stays_so():
     """A hundred times what an honest content ever gets, on a platform where a flood is most of what comes directly:
     it was let go again when its own visits had become the usual ones."""
     now = judge.unjudged(np, FLOODED + HONEST, FLOODED + HONEST, CROWD + BOTS)
-    for visits in (33.0, 66.0, 130.0, 260.0, 500.0, 1_000.0, 2_000.0, 4_000.0):
+    for visits in (33.0, 66.0, 130.0, 260.0, 500.0, 1_000.0, 4_000.0, 20_000.0, 50_000.0):
         now = flood(visits, now)
         assert now.content.low[:FLOODED].min() >= judge.FROZEN, visits
         assert now.content.probability[FLOODED:-1].max() < judge.NARROWED

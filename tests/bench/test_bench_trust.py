@@ -87,13 +87,23 @@ def test_a_head_is_fitted_to_what_made_the_data():
     weights = rng.normal(size=3)
     traits = rng.normal(size=(40_000, 3)).astype(np.float32)
     cheats = rng.random(len(traits)) < 1 / (1 + np.exp(1.0 - traits @ weights))
-    head = fitted(Sample(traits, cheats, np.ones(len(traits))))
+    names = "watched", "engaged", "feed_clicked"
+    head = fitted(Sample(traits, cheats, np.ones(len(traits))), names)
     errors = np.sqrt(np.diag(head.covariance))
     assert (np.abs(head.weights - weights) < 4 * errors[1:]).all()
     assert abs(head.bias + 1.0) < 4 * errors[0]
     assert errors.max() < 0.05
-    half = fitted(Sample(traits, cheats, np.full(len(traits), 0.5)))
+    half = fitted(Sample(traits, cheats, np.full(len(traits), 0.5)), names)
     np.testing.assert_allclose(np.diag(half.covariance), 2 * np.diag(head.covariance), rtol=0.02)
+
+
+def test_what_accuses_never_clears():
+    rng = np.random.default_rng(0)
+    traits = rng.normal(size=(4_000, 2)).astype(np.float32)
+    cheats = rng.random(len(traits)) < 1 / (1 + np.exp(1.0 + traits @ np.array([1.0, 1.0])))
+    head = fitted(Sample(traits, cheats, np.ones(len(traits))), ("much", "watched"))
+    assert head.weights[0] == 0.0
+    assert head.weights[1] < -0.7
 
 
 def test_heads_come_back_as_they_went(tmp_path, monkeypatch):
@@ -108,7 +118,7 @@ def test_heads_come_back_as_they_went(tmp_path, monkeypatch):
 def test_training_platforms_hold_out_kinds_and_tested_ones_do_not():
     config = load_world(SCENARIOS / "trust.toml")
     for seed in range(3):
-        direct = fitting.platform(config, seed, trust.MOST).direct
+        direct = fitting.platform(config, seed).direct
         assert direct.slow_drip == 0.0
         judged = trust.platform(config, seed).direct
         assert judged.slow_drip == config.direct.slow_drip

@@ -29,8 +29,6 @@ FALSE_POSITIVES = 0.01
 """Share of honest contents that the threshold lets be accused, over their whole lives."""
 CALIBRATED_FROM, TESTED_FROM = 500, 1
 """First seeds of the platforms by which thresholds are set, and of those that are judged (heads: 1,000 and up)."""
-MOST = 3.0
-"""Budget of the cheats that are judged, at most: larger ones are found more easily."""
 BINS = 10
 
 
@@ -60,7 +58,7 @@ def platform(config: WorldConfig, seed: int) -> WorldConfig:
     """As ``learn.trust.platform``, with the kind that it holds out, and with adaptive cheats as ``config`` has them."""
     ours = {name: value for name, value in flatten(config).items() if name.endswith("_adaptive")}
     ours |= {f"direct.{name}": getattr(config.direct, name) for name in trust.HELD_OUT}
-    return trust.platform(config, seed, MOST).override(ours)
+    return trust.platform(config, seed).override(ours)
 
 
 def lived(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from upwell.regulator.trust.judge import Head, Heads
+from upwell.regulator.trust.judge import ACCOUNT_TRAITS, CONTENT_TRAITS, Head, Heads
 from upwell.world import suspicion, visits, world
 from upwell.world.arm import Arm
 from upwell.world.config import WorldConfig
@@ -27,6 +27,11 @@ RIDGE = 1.0
 """Strength of the normal prior around 0 on each weight, as so many observations."""
 BEYOND = 0.001
 """Share of what is fitted on that lies below the bounds of each trait, and above."""
+ACCUSING = frozenset({
+    "direct", "much", "doubted", "doubted_surely", "visitors", "strangers", "together", "again", "ring", "creator",
+    "guilty", "alike", "new",
+})  # fmt: skip
+"""Traits of which more never speaks for anybody: by the many visits of a viral content a flood would clear itself."""
 HELD_OUT = ("slow_drip",)
 """Kinds of cheat that no head is ever fitted on."""
 
@@ -46,9 +51,8 @@ class Samples(NamedTuple):
     accounts: Sample
 
 
-def platform(config: WorldConfig, seed: int, most: float = 30.0) -> WorldConfig:
-    """The training platform of a seed: without the kind held out, with bots of another skill and budget, floods among
-    them: ``most`` times what the table of ``visits`` has.
+def platform(config: WorldConfig, seed: int) -> WorldConfig:
+    """The training platform of a seed: without the kind held out, with bots of another budget and skill.
 
     In place of cheats that adapt it has some of every strategy: which of them pays against the heads, no head has seen.
     """
@@ -60,7 +64,7 @@ def platform(config: WorldConfig, seed: int, most: float = 30.0) -> WorldConfig:
     return config.override(
         {f"direct.{name}": 0.0 for name in HELD_OUT}
         | {
-            "direct.budget": between(0.3, most),
+            "direct.budget": between(0.3, 3.0),
             "direct.skill": float(drawn.uniform(0.0, 0.8)),
             "direct.per_day_adaptive": between(5.0, 100.0),
             "direct.days_adaptive": between(2.0, 15.0),
@@ -127,8 +131,11 @@ KNOWN = 5
 """Clicks from which a content says anything about itself."""
 
 
-def fitted(sample: Sample) -> Head:
-    """Logistic regression with a ridge prior, and the weights' covariance: the inverse of the curvature there."""
+def fitted(sample: Sample, names: tuple[str, ...]) -> Head:
+    """Logistic regression with a ridge prior, and the weights' covariance: the inverse of the curvature there.
+
+    Traits of ``ACCUSING`` among ``names`` weigh against whoever has them, or not at all.
+    """
     least, most = np.quantile(sample.traits.astype(np.float64), (BEYOND, 1.0 - BEYOND), axis=0)
     x = np.concatenate([np.ones((len(sample.traits), 1)), np.clip(sample.traits, least, most)], axis=1)
     y, weight = sample.cheats.astype(np.float64), sample.weight
@@ -140,7 +147,10 @@ def fitted(sample: Sample) -> Head:
         value = (weight * (np.logaddexp(0.0, z) - y * z)).sum() + 0.5 * (prior * w * w).sum()
         return value, x.T @ (weight * (expit(z) - y)) + prior * w
 
-    found = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 2_000})
+    bounds = [(None, None), *((0.0 if name in ACCUSING else None, None) for name in names)]
+    found = minimize(
+        loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2_000}
+    )  # fmt: skip
     p = expit(x @ found.x)
     curvature = (x * (weight * p * (1.0 - p))[:, None]).T @ x + np.diag(prior)
     return Head(found.x[0], found.x[1:], np.linalg.inv(curvature), least, most)
@@ -153,7 +163,7 @@ def fit(
     for turn in range(rounds):
         first = 1_000 + turn * seeds
         samples = gathered(config, arm, range(first, first + seeds), heads, many, step)
-        heads = Heads(fitted(samples.contents), fitted(samples.accounts))
+        heads = Heads(fitted(samples.contents, CONTENT_TRAITS), fitted(samples.accounts, ACCOUNT_TRAITS))
     return heads
 
 
