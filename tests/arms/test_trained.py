@@ -40,6 +40,7 @@ def test_an_arm_plays_by_the_file_that_it_is_named_after(tmp_path):
     (arm,) = members(f"marl:{path}")
     assert arm.name == f"marl:{path}"
     assert members(f"marl:{path}")[0] is arm  # nothing compiles anew
+    assert hash(arm) == hash(members(f"marl:{path}")[0])  # a day is compiled for it
     assert same(world.under(SMALL, arm, world.reset(SMALL, 0)).arm, load_policy(path))
     save_policy(path, first_policy(8), {})
     assert same(world.under(SMALL, members(f"marl:{path}")[0], world.reset(SMALL, 0)).arm, first_policy(8))
