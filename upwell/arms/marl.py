@@ -7,6 +7,7 @@ those shipped are in ``upwell/policies``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -67,10 +68,18 @@ def by_policy(policy_of: PolicyOf) -> Play:
 
 
 def by_shipped(name: str) -> Arm:
-    """The learned regulator with the policy of that name, or with another that it is given as its tunables."""
+    """The learned regulator with the policy of that name."""
+    return playing(name, partial(shipped, name))
 
-    def begin(config: WorldConfig, policy: Policy | None) -> Policy:
-        return jax.tree.map(jnp.float32, shipped(name)) if policy is None else policy
+
+def playing(name: str, policy: Callable[[], Policy]) -> Arm:
+    """The learned regulator with a policy, or with another that it is given as its tunables.
+
+    The policy is not in ``tuned``: an arm is looked up by its hash, and arrays have none.
+    """
+
+    def begin(config: WorldConfig, other: Policy | None) -> Policy:
+        return jax.tree.map(jnp.float32, policy()) if other is None else other
 
     return PLAYED._replace(name=name, begin=begin)
 

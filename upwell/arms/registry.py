@@ -98,8 +98,7 @@ def members(name: str) -> tuple[Arm, ...]:
 def trained(name: str, content: str) -> Arm:
     """The arm of a policy's file, which holds ``content``: the same for the same, so that nothing compiles anew."""
     policy = load_policy(Path(name.removeprefix(TRAINED)))
-    # Not in ``tuned``: an arm is looked up by its hash, and arrays have none.
-    return marl.marl._replace(name=name, begin=lambda _, tuned: policy if tuned is None else tuned, tuned=None)
+    return marl.playing(name, lambda: policy)
 
 
 def label(name: str) -> str:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
 from upwell.experiment import metrics
+from upwell.experiment.runner import lived
 from upwell.statistics.evidence import Interval
 from upwell.world import divided, world
 from upwell.world.arm import Arm
@@ -41,16 +40,6 @@ RESAMPLES = 10_000
 Floats = npt.NDArray[np.float64]
 
 
-def alone(config: WorldConfig, arm: Arm, state: WorldState, days: int, step: Callable[[], None]) -> Floats:
-    """What ``METRICS`` come to where the whole platform is an arm's, from a state that is left untouched."""
-    now, reports = world.under(config, arm, jax.tree.map(jnp.copy, state)), list[metrics.Report]()
-    for _ in range(days):
-        now, report = world.run_day(config, arm, now)
-        reports.append(world.to_host(report))
-        step()
-    return values(config, reports)
-
-
 def compared(
     config: WorldConfig, split: Split, arms: tuple[Arm, Arm], state: WorldState, days: int, step: Callable[[], None]
 ) -> Floats:
@@ -61,7 +50,7 @@ def compared(
         for mine, report in zip(reports, told, strict=True):
             mine.append(world.to_host(report))
         step()
-    return np.stack([values(config, mine) for mine in reports])
+    return np.stack([values(metrics.over(config, mine)) for mine in reports])
 
 
 def seen_by(design: str, metric: str) -> bool:
@@ -71,8 +60,7 @@ def seen_by(design: str, metric: str) -> bool:
     return design == "co_diverted" or metric not in OF_CONTENTS
 
 
-def values(config: WorldConfig, reports: Sequence[metrics.Report]) -> Floats:
-    found = metrics.over(config, reports)
+def values(found: dict[str, float]) -> Floats:
     return np.array([found[name] for name in METRICS])
 
 
@@ -87,7 +75,7 @@ def study(
     true, found = list[Floats](), {split.design: list[Floats]() for split in DESIGNS}
     for seed in seeds:
         state = world.burnt_in(config, seed, burn_in, step)
-        true.append(np.stack([alone(config, arm, state, days, step) for arm in arms]))
+        true.append(np.stack([values(lived(config, arm, state, days, step)) for arm in arms]))
         for split in DESIGNS:
             found[split.design].append(compared(config, split, arms, state, days, step))
     truth = np.stack(true)

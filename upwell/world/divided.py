@@ -54,6 +54,11 @@ class Split(NamedTuple):
         """Whether each arm keeps its own books."""
         return self.design in ("budget_split", "co_diverted")
 
+    @property
+    def part(self) -> float:
+        """Of a content's account and chance, what each arm has of the contents that its users may be shown."""
+        return 0.5 if self.design == "budget_split" else 1.0
+
 
 class Lane(NamedTuple):
     """What an arm has to itself."""
@@ -81,13 +86,12 @@ def dealt(xp: Namespace, split: Split, ids: Array, at_s: Array | int = 0) -> Arr
 
 def opened(config: WorldConfig, split: Split, arms: tuple[Arm, Arm], state: WorldState) -> Divided:
     """The experiment's first morning, on a platform as it is. ``state`` is left untouched."""
-    parts = 0.5 if split.design == "budget_split" else 1.0
     books = state.regulator.ledger
     nothing = jnp.zeros(state.contents.stats.shape[0])
     lanes = list[Lane]()
     for k, arm in enumerate(arms):
         under = world.under(config, arm, state)
-        budget = jnp.floor(books.budget * parts).astype(jnp.int32) * own_contents(split, state, k)
+        budget = jnp.floor(books.budget * split.part).astype(jnp.int32) * own_contents(split, state, k)
         regulator = state.regulator._replace(ledger=books._replace(budget=budget))
         lanes.append(Lane(regulator, under.arm, nothing, unopened(), measure.no_counts()))
     return jax.tree.map(
@@ -114,8 +118,8 @@ def its_own(config: WorldConfig, split: Split) -> WorldConfig:
     if not split.splits_money:
         return config
     # A chance is given by both, half of it each; what contents ask for halves with their accounts.
-    chance = config.heating.chance * (0.5 if split.design == "budget_split" else 1.0)
-    return replace(config, heating=replace(config.heating, pool=0.5 * config.heating.pool, chance=chance))
+    heating = config.heating
+    return replace(config, heating=replace(heating, pool=0.5 * heating.pool, chance=split.part * heating.chance))
 
 
 def kept_to(arm: Arm, mine: Array) -> Arm:
@@ -170,7 +174,6 @@ def run_day(
     day = world.start_day(config, world.RAW, state)
     born = day.state.contents.generation != before
     theirs = its_own(config, split)
-    part = 0.5 if split.design == "budget_split" else 1.0
     mine = [own_contents(split, day.state, k) for k in range(2)]
     players = [kept_to(arm, own) if split.design == "co_diverted" else arm for arm, own in zip(arms, mine, strict=True)]
     first = day.state._replace(regulator=lanes[0].regulator)
@@ -179,7 +182,7 @@ def run_day(
     for lane, arm, own in zip(lanes, players, mine, strict=True):
         regulator = shared
         if split.splits_money:
-            regulator = world.at_morning(theirs, day.state._replace(regulator=lane.regulator), born, part * own)
+            regulator = world.at_morning(theirs, day.state._replace(regulator=lane.regulator), born, split.part * own)
         heated = jnp.where(born, 0.0, lane.heated)
         seen = as_seen(split, day.state, lane._replace(regulator=regulator, heated=heated))
         if arm.morning is not None:
