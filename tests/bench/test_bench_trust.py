@@ -185,6 +185,9 @@ def test_detection_money_and_incentive_on_tiny_platforms(tmp_path):
     assert len(found["adapted"]) == 1
     money = run("money", *TINY)
     assert money["share_with_trust"]["mean"] < money["share_without_trust"]["mean"]
+    assert set(money["by_kind"]) == {*kinds}
+    shares = [of["share_with_trust"]["mean"] for of in money["by_kind"].values()]
+    assert sum(shares) == pytest.approx(money["share_with_trust"]["mean"])
     pays = run("incentive", "--adapt", "0", *TINY)
     assert set(pays) >= {"0.3", "1", "3", "10"}
     heads = tmp_path / "heads.json"

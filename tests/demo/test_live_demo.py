@@ -56,6 +56,17 @@ def test_live_days_are_what_the_simulation_says(platform, arm, policy):
     assert after["new_content_heated_share"] > 0.2
 
 
+@pytest.mark.slow
+def test_slates_that_cannot_be_filled_are_told_of_as_far_as_they_go():
+    """Regression: what a user clicked beyond a short slate was told of too, and the day ended there."""
+    small = {"sizes.users": 64, "sizes.contents": 100, "sizes.creators": 20, "sizes.candidates": 16, "sizes.fresh": 8}
+    config = reference_world().override(small | {"sizes.segments": 2, "response.base": 1.0})
+    lived = run.live(config, world.burnt_in(config, 3, 2), 1, lambda _: None, time.perf_counter() + 600)
+    (report,) = lived.reports
+    assert 0 < lived.figures.shown < float(report["requests"]) * config.sizes.slate
+    assert 0 < lived.figures.events == lived.figures.clicks < float(report["clicks"])
+
+
 def test_a_platform_brings_its_past_along(platform, tmp_path):
     config, state = platform
     host = jax.tree.map(np.asarray, state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
 import pytest
 
 from upwell.errors import BadRequest
@@ -16,7 +17,7 @@ from upwell.online.proposer import Pace, Proposer, arm_of, past_of, sized
 from upwell.service.audit import GUARD, PROPOSER, Who
 from upwell.service.course import Course
 from upwell.service.settings import Settings, load
-from upwell.state import StoreDown, open_store
+from upwell.state import Batch, StoreDown, open_store
 from upwell.world.config import reference_world, to_toml
 
 ANN = Who("operator", "Ann")
@@ -64,6 +65,33 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
     return Bench(tmp_path, monkeypatch)
+
+
+def test_a_model_is_told_of_the_real_platform_where_it_is_known(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, monkeypatch, llm_url="http://127.0.0.1:9/v1")
+    bench.ask("a")
+    bench.proposer.step()
+    assert bench.asked[-1][2].state == {}  # of the simulated one, then
+    batch = Batch()
+    batch.put("meta", "figures", msgspec.msgpack.encode({"dau": 70.0, "d1_retention": 0.6}))
+    sums = {
+        "daily": 200,
+        "yuan": 900,
+        "seconds": 24_000,
+        "impressions": 10_000,
+        "clicks": 700,
+        "valid": 400,
+        "shares": 50,
+    }
+    for side, part in (("free3", 3), ("held7", 1)):
+        batch.add("meta", "weights 0", {f"{side}_{name}": n * part // 4 for name, n in sums.items()})
+    bench.store.write(batch)
+    bench.ask("b")
+    bench.proposer.step()
+    assert bench.asked[-1][2].state == pytest.approx({
+        "dau": 70.0, "d1_retention": 0.6, "gmv_per_dau": 4.5, "watch_minutes_per_dau": 2.0, "impressions_per_dau": 50.0,
+        "ctr": 0.07, "real_engagement": 0.05, "heated_share": 0.0,
+    }, rel=0.01)  # fmt: skip
 
 
 def test_goals_that_wait_are_proposed_for_the_oldest_first(bench):

@@ -214,7 +214,7 @@ def test_figures_by_hand():
     batch = Batch()
     for arm, clicks in (("control", 2), ("treated", 3)):
         each = {"users": 1, "slates": 2, "impressions": 20, "clicks": clicks, "valid": 1, "shares": 2, "yuan": 5,
-                "seconds": 90, "heated": 1}  # fmt: skip
+                "seconds": 90, "heated": 1, "daily": 4, "returned": 3}  # fmt: skip
         counts = {f"free{group}_{name}": n for group in range(GROUPS) for name, n in each.items()}
         batch.add("meta", exposed_of("calm", 0, arm), counts)
     store.write(batch)
@@ -222,7 +222,7 @@ def test_figures_by_hand():
     assert [arm["users"] for arm in found["arms"]] == [GROUPS, GROUPS]
     assert found["arms"][0]["metrics"] == pytest.approx({
         "ctr": 0.1, "real_engagement": 0.25, "gmv_per_user": 5.0, "watch_minutes_per_user": 1.5,
-        "impressions_per_user": 20.0, "heated_share": 0.05,
+        "impressions_per_user": 20.0, "heated_share": 0.05, "d1_retention": 0.75,
     })  # fmt: skip
     assert found["effects"]["treated"]["ctr"]["lift"] == pytest.approx(0.5)
     assert found["sample_ratio_p"] == 1.0

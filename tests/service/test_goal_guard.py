@@ -8,11 +8,11 @@ from collections import Counter
 import numpy as np
 import pytest
 from inside import inside
-from service_samples import NOW
+from service_samples import DAY_MS, NOW
 from test_goals import ANN, asked, proposal, weights
 
 from upwell.goals.goal import Aim, Bound, Effect
-from upwell.service import goal_guard
+from upwell.service import figures, goal_guard
 from upwell.service.course import Course
 from upwell.service.goal_guard import ALPHA, Claim, cannot, claims_of, counted, look, seen, watch
 from upwell.service.memory import GROUPS
@@ -22,14 +22,18 @@ HOLD = Bound(metric="ctr", low=-0.02, relative=True)
 
 
 def lived(
-    rng, slates: int, rate: float, held_rate: float, yuan: float = 0.0, heated: int = 0, moods: float = 0.0
-) -> Counter[str]:
-    """Slates of ten, a twentieth of them of the holdout; buyers pay 10 yuan in the mean.
+    rng, slates: int, rate: float, held_rate: float, yuan: float = 0.0, heated: int = 0, moods: float = 0.0,
+    returning: tuple[float, float] = (0.6, 0.6),
+) -> Counter[str]:  # fmt: skip
+    """Slates of ten, a twentieth of them of the holdout; each tenth is its user's first of a day; buyers pay 10 yuan in
+    the mean.
 
     ``moods``: log deviation of click rates between users, of whom each asks for twenty slates: anew with each call.
+    ``returning``: share of those who came on the day before, of regulated users and of the holdout.
     """
     out: Counter[str] = Counter()
     for side, many, p in (("free", slates * 19 // 20, rate), ("held", slates // 20, held_rate)):
+        daily = np.arange(many) % 10 == 0
         user = np.arange(many) // 20 if moods else np.arange(many)
         rates = p * np.exp(rng.normal(-(moods**2) / 2, moods, many))
         spent = rng.exponential(10.0, many) * (rng.random(many) < yuan)
@@ -37,6 +41,7 @@ def lived(
             "slates": np.ones(many), "impressions": np.full(many, 10),
             "clicks": rng.binomial(10, np.minimum(rates[user], 1.0)), "yuan": spent.round(),
             "heated": np.full(many, heated * (side == "free")),
+            "daily": daily, "returned": daily & (rng.random(many) < returning[side == "held"]),
         }  # fmt: skip
         for name, counts in each.items():
             sums = np.bincount(user % GROUPS, counts, GROUPS)
@@ -178,6 +183,18 @@ def test_an_aim_that_moves_the_other_way():
     assert became(store, course) == "rolled_back"
 
 
+@pytest.mark.parametrize(("now", "became_of_it"), [((0.5, 0.6), "rolled_back"), ((0.5, 0.5), "live")])
+def test_users_who_do_not_come_back(now, became_of_it):
+    """Fewer of the regulated return than of the holdout; or fewer of both, and it is nobody's fault."""
+    rng, (store, course) = np.random.default_rng(4), running(Bound(metric="d1_retention", low=-0.02, relative=True))
+    tell(store, "0", lived(rng, 400_000, 0.05, 0.05))
+    tell(store, "1:g", lived(rng, 400_000, 0.05, 0.05, returning=now))
+    watch(store, course, 9)
+    assert became(store, course) == became_of_it
+    (found,) = [one for one in course.goals(9).of("g").history if one.what == "rolled_back"] or [None]
+    assert found is None or found.why.startswith("d1_retention is -")
+
+
 def test_levels_need_no_holdout():
     store, course = running(Bound(metric="heated_share", high=0.15))
     tell(store, "1:g", even(free_slates=8, free_impressions=80, free_heated=9))
@@ -199,6 +216,29 @@ def test_what_cannot_be_watched_is_named():
     tell(store, "1:g", Counter(free1_slates=1))
     assert look(store, course.goals(3)).unwatched["ctr"] == "there is no holdout to compare with yet"
     assert not cannot("gmv_per_dau", relative=True)
+    assert not cannot("d1_retention", relative=True)
+
+
+@pytest.mark.parametrize("mode", ["rules", "ranker"])
+def test_a_users_day_begins_with_its_first_slate_and_they_returned_where_they_came_the_day_before(tmp_path, mode):
+    async def story():
+        async with inside(tmp_path) as one:
+            await one.done("PUT", "/switch", {"mode": mode})
+            for days in (0, 0, 1, 0, 2, 1):  # between this slate and the one before
+                one.wait(days * DAY_MS)
+                await one.decide("u1")
+            await one.node.saver.flush()
+            (came,) = one.node.store.counters("meta", ["weights 0"])
+            found = Counter[str]()
+            for name, n in came.items():
+                found[name.partition("_")[2]] += n
+            assert (found["slates"], found["daily"], found["returned"]) == (6, 4, 2)
+            await one.node.tick()
+            known = figures.live(one.node.store, "0")
+            assert known["dau"] == 1.0, "who came yesterday, for whoever asks a model"
+            assert "ctr" not in known, "four days of one user tell nothing"
+
+    asyncio.run(story())
 
 
 def test_a_service_counts_by_weights_and_its_tick_rolls_back(tmp_path):
@@ -221,7 +261,7 @@ def test_a_service_counts_by_weights_and_its_tick_rolls_back(tmp_path):
             await one.node.saver.flush()
             (came,) = one.node.store.counters("meta", ["weights 1:g"])
             held = sum(one.node.live.users.holds_out(f"u{n}") for n in range(30))
-            each = {"slates": 1, "impressions": 2, "clicks": 1, "yuan": 2, "seconds": 12}
+            each = {"slates": 1, "impressions": 2, "clicks": 1, "yuan": 2, "seconds": 12, "daily": 1, "returned": 0}
             for side, many in (("free", 30 - held), ("held", held)):
                 found = {name: sum(came.get(f"{side}{g}_{name}", 0) for g in range(GROUPS)) for name in each}
                 assert found == {name: n * many for name, n in each.items()}

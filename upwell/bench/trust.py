@@ -61,6 +61,11 @@ def platform(config: WorldConfig, seed: int) -> WorldConfig:
     return trust.platform(config, seed).override(ours)
 
 
+def kinds(report: Mapping[str, Any]) -> npt.NDArray[np.int_]:
+    """What each content is on a day, one of ``NAMES``, ``[M]``."""
+    return np.where((report["kind"] == visits.PLAIN) & (report["clickbait"] > 0), CLICKBAIT, report["kind"])
+
+
 def lived(
     config: WorldConfig, arm: Arm, heads: Heads, rivals: Mapping[str, trust_rivals.Score], seeds: Iterable[int],
     days: int, step: Step,
@@ -73,7 +78,7 @@ def lived(
         last = dict[tuple[int, int], tuple[Life, int]]()
         state, day = None, -1
         for day, (state, report) in enumerate(trust.days(own, arm, seed, heads, trust.BURN_IN, days)):
-            kind = np.where((report["kind"] == visits.PLAIN) & report["clickbait"], CLICKBAIT, report["kind"])
+            kind = kinds(report)
             traits = np.asarray(trust.traits(own, state).content)[:-1]
             scores = np.stack([score(traits) for score in rivals.values()], axis=1)
             clicks = report["stats"][:, 1]

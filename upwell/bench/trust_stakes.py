@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from upwell.bench.trust import CHEATS
+from upwell.bench.trust import CHEATS, CLICKBAIT, NAMES, kinds
 from upwell.experiment import metrics
 from upwell.experiment.stats import interval
 from upwell.learn import trust
@@ -17,6 +18,7 @@ from upwell.world import visits
 from upwell.world.arm import Arm
 from upwell.world.config import WorldConfig
 
+Floats = npt.NDArray[np.float64]
 Step = Callable[[], None]
 KINDS = ("bought", "farm", "ring", "slow_drip", "adaptive")
 """Knobs of ``direct`` that are the shares of cheats."""
@@ -24,40 +26,54 @@ KINDS = ("bought", "farm", "ring", "slow_drip", "adaptive")
 
 def money(config: WorldConfig, arm: Arm, heads: Heads, seeds: Sequence[int], days: int, step: Step) -> dict[str, Any]:
     """Coins that cheats spend on heating with trust and without, and what trust costs where nobody cheats."""
-    shares, objectives = list[list[float]](), list[list[float]]()
+    shares, objectives = list[list[Floats]](), list[list[float]]()
     honest = config.override({f"direct.{name}": 0.0 for name in KINDS} | {"content.clickbait": 0.0})
     for seed in seeds:
-        share, objective, off = list[float](), list[float](), dict[str, float]()
-        for on in (0.0, 1.0):
-            paid, of_cheats = 0.0, 0.0
-            before: dict[tuple[int, int], float] = {}
-            for _, report in trust.days(
-                config.override({"heating.trust": on}), arm, seed, heads, trust.BURN_IN, days
-            ):  # fmt: skip
-                cheats = np.isin(report["kind"], CHEATS) | report["clickbait"].astype(bool)
-                for m, generation in enumerate(report["generation"].tolist()):
-                    spent = float(report["paid"][m]) - before.get((m, generation), 0.0)
-                    before[m, generation] = float(report["paid"][m])
-                    paid, of_cheats = paid + spent, of_cheats + spent * bool(cheats[m])
-                step()
-            share.append(of_cheats / paid)
-            days_of = trust.days(honest.override({"heating.trust": on}), arm, seed, heads, trust.BURN_IN, days)
-            reports = list[metrics.Report]()
-            for _, report in days_of:
-                reports.append(report)
-                step()
-            measured = metrics.expected(metrics.over(honest, reports))
-            off = off or measured
-            objective.append(metrics.objective(honest, measured, off))
-        shares.append(share)
-        objectives.append(objective)
+        worlds = [config.override({"heating.trust": on}) for on in (0.0, 1.0)]
+        shares.append([spent(world, arm, heads, seed, days, step) for world in worlds])
+        off, on = (
+            measured(honest.override({"heating.trust": on}), arm, heads, seed, days, step) for on in (0.0, 1.0)
+        )  # fmt: skip
+        objectives.append([metrics.objective(honest, of, off) for of in (off, on)])
     of, worth = np.array(shares), np.array(objectives)
+
+    def cheated(kinds: Sequence[int]) -> dict[str, Any]:
+        off, on = of[:, 0, list(kinds)].sum(-1), of[:, 1, list(kinds)].sum(-1)
+        return {
+            "share_without_trust": interval(off)._asdict(),
+            "share_with_trust": interval(on)._asdict(),
+            "less": interval(1.0 - on / np.maximum(off, 1e-9))._asdict(),
+        }
+
     return {
-        "share_without_trust": interval(of[:, 0])._asdict(),
-        "share_with_trust": interval(of[:, 1])._asdict(),
-        "less": interval(1.0 - of[:, 1] / of[:, 0])._asdict(),
+        **cheated(CHEATS),
+        "bought_clicks": cheated([kind for kind in CHEATS if kind != CLICKBAIT]),
+        "by_kind": {NAMES[kind]: cheated([kind]) for kind in CHEATS},
         "objective_lost": interval(1.0 - worth[:, 1] / worth[:, 0])._asdict(),
     }
+
+
+def spent(config: WorldConfig, arm: Arm, heads: Heads, seed: int, days: int, step: Step) -> Floats:
+    """Shares of the coins that contents of each kind (``NAMES``) spend on heating."""
+    paid = np.zeros(len(NAMES))
+    before = dict[tuple[int, int], float]()
+    for _, report in trust.days(config, arm, seed, heads, trust.BURN_IN, days):
+        kind = kinds(report)
+        for m, generation in enumerate(report["generation"].tolist()):
+            now = float(report["paid"][m])
+            paid[kind[m]] += now - before.get((m, generation), 0.0)
+            before[m, generation] = now
+        step()
+    return paid / paid.sum()
+
+
+def measured(config: WorldConfig, arm: Arm, heads: Heads, seed: int, days: int, step: Step) -> dict[str, float]:
+    """Metrics of a platform."""
+    reports = list[metrics.Report]()
+    for _, report in trust.days(config, arm, seed, heads, trust.BURN_IN, days):
+        reports.append(report)
+        step()
+    return metrics.expected(metrics.over(config, reports))
 
 
 def incentive(

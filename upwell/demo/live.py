@@ -184,7 +184,8 @@ class Platform:
         shared, value, ids, generation = map(np.asarray, (shared, value, ids, generation))
         events: list[Interaction] = []
         for (s, r), (user, answer) in self._answers.items():
-            for k in np.flatnonzero(clicked[s, r]).tolist():
+            # Where the service had too little left to fill a slate, users see the world's own, of which it knows nothing.
+            for k in np.flatnonzero(clicked[s, r, : len(answer.items)]).tolist():
                 content = int(ids[s, r, k])
                 events.append(
                     Interaction(

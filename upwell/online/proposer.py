@@ -24,6 +24,7 @@ from upwell.goals.llm import Asker
 from upwell.goals.question import TRIED, Tried
 from upwell.goals.spend import limited
 from upwell.goals.weights import NAMES
+from upwell.service import figures
 from upwell.service.audit import PROPOSER
 from upwell.service.clock import system_clock
 from upwell.service.course import Course
@@ -99,7 +100,7 @@ class Proposer:
     def _propose(self, held: Held, goals: Goals) -> None:
         goal, began_s = held.goal, time.monotonic()
         now = Candidate(goals.now.weights, goals.now.program)
-        asking = Asking(self.asker, past_of(goals)) if self.asker is not None else None
+        asking = Asking(self.asker, past_of(goals), state=self._state(goals)) if self.asker is not None else None
         if not goal.aims and asking is None:
             self._failed(goal, UNREAD)
             return
@@ -122,6 +123,14 @@ class Proposer:
                 goals.propose(found, PROPOSER, self._now_ms(held), automatic)
 
         self._change(change, held)
+
+    def _state(self, goals: Goals) -> dict[str, float]:
+        """What is known of the real platform. Nothing: the model is told of the simulated ones."""
+        try:
+            return figures.live(self.course.store, goals.now.version)
+        except StoreDown as error:
+            log.warning("%s: the model is told of simulated platforms", error)
+            return {}
 
     def _failed(self, goal: Goal, why: str, found: Proposal | None = None) -> None:
         def change(goals: Goals) -> None:

@@ -50,6 +50,7 @@ COUNTED = {
     "watch_minutes_per_user": Counted({"seconds": 1.0 / 60.0}, "users"),
     "impressions_per_user": Counted({"impressions": 1.0}, "users"),
     "heated_share": Counted({"heated": 1.0}, "impressions"),
+    "d1_retention": Counted({"returned": 1.0}, "daily"),
 }
 Tallies = Sequence[Mapping[str, int]]
 

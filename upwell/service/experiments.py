@@ -27,7 +27,13 @@ KEPT = 500
 """Experiments; of more, no new one is begun: their names must not come again."""
 EVENTS = 100
 Metric = Literal[
-    "ctr", "real_engagement", "gmv_per_user", "watch_minutes_per_user", "impressions_per_user", "heated_share"
+    "ctr",
+    "real_engagement",
+    "gmv_per_user",
+    "watch_minutes_per_user",
+    "impressions_per_user",
+    "heated_share",
+    "d1_retention",
 ]
 """What is counted of each arm. A user here is one who came since the experiment began."""
 MODES = ("ranker", "rules", "policy")

@@ -1,19 +1,27 @@
-"""What the service knows for a reward program at a tick (see ``regulator.bonus``)."""
+"""What the service knows of its platform: for a reward program at a tick (see ``regulator.bonus``), and for a model."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from upwell.agents import mind
 from upwell.goals.program import Program, key_of_tag, reads, tags
 from upwell.service import fold
+from upwell.service.memory import WEIGHED
 from upwell.service.tables import Contents, Users
+from upwell.state.port import Store
 
 DAY_MS = 86_400_000
+ID = "figures"
+"""Of what a tick knows of users, in the store (kind ``meta``)."""
+ENOUGH = 100
+"""Days of users from which anything is told of them."""
 SAMPLE = 4_096
 """Users whose interests and satisfaction are looked at, or up to twice as many."""
 
@@ -39,6 +47,28 @@ def of_users(users: Users, now_ms: int) -> dict[str, float]:
         before = came_on(visited_ms, came, day - 1 - days)
         if before.any():
             out[name] = float((before & yesterday).sum() / before.sum())
+    return out
+
+
+def live(store: Store, version: str) -> dict[str, float]:
+    """Metrics of the platform by name, for who looks for better weights.
+
+    What the last tick knew of users, and what came of all slates since the weights ``version`` hold; what nobody knows
+    yet is left out. Raises StoreDown.
+    """
+    (kept,) = store.get("meta", [ID])
+    (tally,) = store.counters("meta", [f"{WEIGHED}{version}"])
+    sums = Counter[str]()
+    for name, n in tally.items():
+        sums[name.partition("_")[2]] += n  # of all groups, of the holdout too
+    out: dict[str, float] = msgspec.msgpack.decode(kept) if kept is not None else {}
+    if sums["daily"] >= ENOUGH:
+        out["gmv_per_dau"] = sums["yuan"] / sums["daily"]
+        out["watch_minutes_per_dau"] = sums["seconds"] / 60.0 / sums["daily"]
+        out["impressions_per_dau"] = sums["impressions"] / sums["daily"]
+        out["ctr"] = sums["clicks"] / max(sums["impressions"], 1)
+        out["real_engagement"] = (sums["valid"] + 2.0 * sums["shares"]) / max(sums["impressions"], 1)
+        out["heated_share"] = sums["heated"] / max(sums["impressions"], 1)
     return out
 
 

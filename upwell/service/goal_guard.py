@@ -43,18 +43,21 @@ class Counted(NamedTuple):
     sum: str
     of: str = ""
     controlled: bool = True  # the holdout has it too
+    level: bool = False  # it is known at any hour, and not only how it changes
 
 
 WATCHED = {
-    "ctr": Counted("clicks", "impressions"),
-    "heated_share": Counted("heated", "impressions", controlled=False),
+    "ctr": Counted("clicks", "impressions", level=True),
+    "heated_share": Counted("heated", "impressions", controlled=False, level=True),
+    "d1_retention": Counted("returned", "daily"),
     "gmv_per_day": Counted("yuan"),
-    "gmv_per_dau": Counted("yuan"),
-    "watch_minutes_per_dau": Counted("seconds"),
-    "impressions_per_dau": Counted("impressions"),
+    "gmv_per_dau": Counted("yuan", "daily"),
+    "watch_minutes_per_dau": Counted("seconds", "daily"),
+    "impressions_per_dau": Counted("impressions", "daily"),
 }
-"""Metrics that can be counted while users come. Those a day and an active user, which the sides of the holdout cannot
-tell the number of, as changes alone."""
+"""Metrics that can be counted while users come. Who comes on a day and came on the one before is counted at the day's
+first slate; a goal begins and is watched in the middle of days, so of what is a day's only changes can be told: both
+sides of the holdout are cut short alike."""
 
 
 class Claim(NamedTuple):
@@ -101,7 +104,7 @@ def cannot(metric: str, relative: bool) -> str:
     how = WATCHED.get(metric)
     if how is None:
         return "it takes days, or what the service does not count, to tell"
-    return "" if relative or how.of else "its level takes a whole day to tell; a relative bound can be watched"
+    return "" if relative or how.level else "its level takes a whole day to tell; a relative bound can be watched"
 
 
 def seen(claim: Claim, before: Mapping[str, int], since: Mapping[str, int], alpha: float) -> Seen:

@@ -238,10 +238,12 @@ class Live(Memory):
         version = {"rules": "rules-1", "raw": "ranker"}.get(arm) or (self.learned.version if self.learned else "")
         if why is None and self.mode == "policy" and self.learned is None:
             why = "no_policy"
+        last_day, today = int(self.users.record["visited_ms"][one.user]) // fold.DAY_MS, now_ms // fold.DAY_MS
         return wire.Logged(
             wire.SCHEMA, id, one.request.user_id, now_ms, self.server, places, arm, version, self.in_force.version,
             self.in_force.weights, self.platform_ctr, why, one.request.request_id,
-            experiments=exposed if not one.request.shadow else (),
+            experiments=exposed if not one.request.shadow else (), daily=last_day < today,
+            returned=last_day == today - 1,
         )  # fmt: skip
 
     def _count_window(self, impressions: int, heated_rows: np.ndarray) -> None:

@@ -136,6 +136,10 @@ class Memory:
                 came[f"{side}_slates"] += 1
                 came[f"{side}_impressions"] += len(shown.kinds)
                 came[f"{side}_heated"] += heated
+                if line.daily:
+                    came[f"{side}_daily"] += 1
+                if line.returned:
+                    came[f"{side}_returned"] += 1
             for one, id in zip(line.experiments, shown.exposed, strict=True):
                 if one.first:
                     self.platform[id][f"{side}_users"] += 1

@@ -163,13 +163,14 @@ class Regulator:
             day = ticker.new_day(self.settings, contents, self.books, now_ms)
             self._write(day.batch, lease)
             ticker.begun(self.books, day)
-        program = self._program()
+        program, of_users = self._program(), figures.of_users(self.live.users, now_ms)
         ticked = ticker.once(
             self.settings, contents, self.books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
             self.platform_ctr, self.daily_impressions, self.live.in_force.weights, lent,
             self.live.learned if self.live.mode == "policy" else None, program,
-            None if program is None else figures.of_users(self.live.users, now_ms), silent,
+            of_users, silent,
         )  # fmt: skip
+        ticked.batch.put("meta", figures.ID, msgspec.msgpack.encode(of_users))
         ticked.batch.put("meta", "rates", msgspec.msgpack.encode(self.rates))
         if share is not None:
             share(ticked)

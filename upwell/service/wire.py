@@ -91,6 +91,8 @@ class Logged(msgspec.Struct, omit_defaults=True):
     turned: Turned | None = None
     question: Question | None = None
     experiments: tuple[Exposure, ...] = ()
+    daily: bool = False  # the user's first slate of a day (UTC)
+    returned: bool = False  # and they came the day before
 
 
 class Event(msgspec.Struct, omit_defaults=True):
