@@ -16,6 +16,7 @@ from service_samples import DAY_MS, NOW, request, server, shown
 from upwell.regulator.assignment import tables, unit_id
 from upwell.regulator.layers import Arm, Experiment
 from upwell.regulator.slate import EXPLORED, HEATED
+from upwell.regulator.targeting import Target
 from upwell.service import experiment_guard, experiments
 from upwell.service.arms import Arms
 from upwell.service.audit import Who
@@ -32,6 +33,11 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "experiment.toml"
 def plan(name: str = "calm", layer: str = "main", share: float = 0.5, guardrails=(), **settings) -> Plan:
     arms = (Arm(name="control", share=share), Arm(name="treated", share=share, settings=settings))
     return Plan(Experiment(name=name, arms=arms), layer, guardrails=guardrails)
+
+
+def targeted(*targets: Target) -> Plan:
+    whole = plan(mode="ranker")
+    return msgspec.structs.replace(whole, experiment=msgspec.structs.replace(whole.experiment, targets=targets))
 
 
 def begun(*plans: Plan):
@@ -62,6 +68,7 @@ def arms_of(store, holdout: float = 0.0) -> Arms:
         (plan(policy=1), "experiment.arms.treated.settings"),
         (Plan(Experiment(name="x", arms=(Arm(name="a", share=1.0),))), "experiment.arms"),
         (Plan(msgspec.structs.replace(plan().experiment, design="budget_split")), "experiment.design"),
+        (targeted(Target(of="content", attribute="tag", comparison="==", value="food")), "experiment.targets"),
     ],
 )
 def test_what_cannot_be_carried_out_is_refused(wrong, field):
@@ -164,6 +171,28 @@ def test_each_arms_users_get_what_it_sets(settings, wrong):
     assert any(wrong(line) or settings == {"mode": "ranker"} for line in lines if arms[line.user_id] == "control")
     if settings == {"mode": "ranker"}:
         assert {line.arm for line in lines if arms[line.user_id] == "control"} == {"rules"}
+
+
+def test_an_experiment_is_for_whom_it_targets_by_what_the_request_says_and_what_is_known():
+    live = server(users=60)
+    abroad = Target(attribute="country", comparison="in", value=("FR", "DE"))
+    settled = Target(attribute="age_days", comparison=">=", value=7.0)
+    live.arms = arms_of(begun(targeted(abroad, settled)))
+    rows = [live.users.rows.at[f"u{n}"] for n in range(60)]
+    live.users.record["created_ms"][rows] = [NOW - (5 + n % 5) * DAY_MS for n in range(60)]
+    where = ["FR", "DE", "CN", None]
+    batch = [
+        msgspec.structs.replace(
+            request(f"u{n}", ["c1", "c2", "c3"], size=2), context={"country": where[n % 4]} if where[n % 4] else {}
+        )
+        for n in range(60)
+    ]
+    lines = shown(live, batch)
+    assert {n for n, line in enumerate(lines) if line.experiments} == {
+        n for n in range(60) if n % 4 < 2 and n % 5 >= 2
+    }, "of what nobody says, no condition holds"
+    liar = msgspec.structs.replace(batch[0], context={"country": "FR", "age_days": 99.0})
+    assert not shown(live, [liar])[0].experiments, "how old an account is the service knows itself"
 
 
 def test_the_kill_switch_rules_over_every_arm():

@@ -184,7 +184,7 @@ class Platform:
         shared, value, ids, generation = map(np.asarray, (shared, value, ids, generation))
         events: list[Interaction] = []
         for (s, r), (user, answer) in self._answers.items():
-            # Where the service had too little left to fill a slate, users see the world's own, of which it knows nothing.
+            # What the service could not fill of a slate is the world's own: it knows nothing of that.
             for k in np.flatnonzero(clicked[s, r, : len(answer.items)]).tolist():
                 content = int(ids[s, r, k])
                 events.append(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from upwell.agents import network
 from upwell.errors import BadRequest
 from upwell.regulator.assignment import NONE, Table, tables, unit_id
 from upwell.regulator.designs import washes_out
 from upwell.regulator.layers import Arm
+from upwell.regulator.targeting import Traits
 from upwell.service import experiments, learned, versions, wire
 from upwell.service.experiments import Experiments, Held
 from upwell.service.learned import Learned
@@ -31,6 +32,9 @@ class Play(NamedTuple):
 AS_IS = Play()
 
 
+NOTHING: Mapping[str, Any] = {}
+
+
 class Part(NamedTuple):
     """Requests that are decided alike: their places in the batch, and what they were exposed to each."""
 
@@ -49,6 +53,7 @@ class Arms:
         self._tables: tuple[Table, ...] = ()
         self._plays: dict[tuple[str, str], Play] = {}
         self._held: dict[str, Held] = {}
+        self.targeted = False  # whether any experiment asks for attributes of users
 
     def look(self, offsets: dict[str, int]) -> bool:
         """Hear of changes; whether there were any. ``offsets``: the store's. Raises StoreDown."""
@@ -66,6 +71,7 @@ class Arms:
         }
         self._held = {one.name: one for one in found.running}
         self._tables = made
+        self.targeted = any(one.plan.experiment.targets for one in found.running)
 
     def _play(self, name: str, arm: Arm) -> Play:
         given, found = arm.settings, None
@@ -93,25 +99,30 @@ class Arms:
     def any(self) -> bool:
         return bool(self._tables)
 
-    def parts(self, users: Sequence[str], visited_ms: Sequence[int], now_ms: int) -> list[Part]:
+    def parts(
+        self, users: Sequence[str], visited_ms: Sequence[int], known: Sequence[Mapping[str, Any]], now_ms: int
+    ) -> list[Part]:
         """A batch in parts that are decided alike.
 
         Args:
             users, visited_ms: who asks ``[B]``, and when they were last shown a slate, Unix ms.
+            known: their attributes, where there are targets (``targeted``).
         """
         found: dict[tuple[object, ...], Part] = {}
-        for i, (user, last_ms) in enumerate(zip(users, visited_ms, strict=True)):
-            play, exposures = self.of(user, last_ms, now_ms)
+        for i, (user, last_ms, its) in enumerate(zip(users, visited_ms, known, strict=True)):
+            play, exposures = self.of(user, last_ms, now_ms, its)
             part = found.setdefault((*play[:1], id(play.learned), *play[2:]), Part(play, [], []))
             part.at.append(i)
             part.exposures.append(exposures)
         return list(found.values())
 
-    def of(self, user: str, visited_ms: int, now_ms: int) -> tuple[Play, tuple[wire.Exposure, ...]]:
+    def of(
+        self, user: str, visited_ms: int, now_ms: int, known: Mapping[str, Any] = NOTHING
+    ) -> tuple[Play, tuple[wire.Exposure, ...]]:
         """How a user is decided for, and what that exposes them to. Layers set different things (``begin``)."""
         unit, play, exposures = unit_id(user), AS_IS, list[wire.Exposure]()
         for table in self._tables:
-            code = table.arm_of(unit, now_ms // 1_000)
+            code = table.arm_of(unit, now_ms // 1_000, traits=Traits(known))
             if code == NONE:
                 continue
             experiment, arm = table.arms[code]

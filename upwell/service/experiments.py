@@ -171,8 +171,9 @@ def check(plan: Plan) -> None:
         raise Refused(422, "invalid", f"the service carries {' and '.join(DESIGNS)}", "experiment.design")
     if len(experiment.arms) < 2:
         raise Refused(422, "invalid", "an experiment needs a control and another arm", "experiment.arms")
-    if experiment.targets:
-        raise Refused(422, "invalid", "the service knows no attributes to target by yet", "experiment.targets")
+    if any(target.of != "user" for target in experiment.targets):
+        why = "a whole slate is decided for its user: target by attributes of users"
+        raise Refused(422, "invalid", why, "experiment.targets")
     for arm in experiment.arms:
         given, where = arm.settings, f"experiment.arms.{arm.name}.settings"
         if unknown := sorted(given.keys() - set(SETTINGS)):

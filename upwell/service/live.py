@@ -8,13 +8,15 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from msgspec.structs import astuple
 
+from upwell.model import Request
 from upwell.regulator import slate
 from upwell.service import fold, goals, learned, recommend, records, wire
-from upwell.service.arms import AS_IS, Arms, Play
+from upwell.service.arms import AS_IS, NOTHING, Arms, Play
 from upwell.service.experiments import MODES
 from upwell.service.goals import InForce
 from upwell.service.keys import decision_keys
@@ -93,9 +95,12 @@ class Live(Memory):
         if self.arms is None:
             return self._decided(asked, ids, now_ms, why, AS_IS, ((),) * len(asked))
         users = [one.request.user_id for one in asked]
-        visited_ms = self.users.record["visited_ms"][[one.user for one in asked]].tolist()
+        record = self.users.record[[one.user for one in asked]]
+        known = [NOTHING] * len(asked)
+        if self.arms.targeted:
+            known = [attributes(one.request, of, now_ms) for one, of in zip(asked, record, strict=True)]
         lines: dict[int, wire.Logged] = {}
-        for play, at, exposures in self.arms.parts(users, visited_ms, now_ms):
+        for play, at, exposures in self.arms.parts(users, record["visited_ms"].tolist(), known, now_ms):
             part = self._decided([asked[i] for i in at], [ids[i] for i in at], now_ms, why, play, exposures)
             lines |= zip(at, part, strict=True)
         return [lines[i] for i in range(len(asked))]
@@ -253,6 +258,12 @@ class Live(Memory):
         if len(heated_rows):
             np.subtract.at(self.contents.left, heated_rows, 1)
             self.shown_of.update(self.contents.rows.names[row] for row in heated_rows.tolist())
+
+
+def attributes(request: Request, record: np.void, now_ms: int) -> dict[str, Any]:
+    """What experiments may target a user by: what the platform says of them in the request, and what is known here."""
+    age_days = (now_ms - int(record["created_ms"])) / fold.DAY_MS
+    return {**request.context, "age_days": age_days, "requests": float(record["requests"])}
 
 
 def ranked(one: Asked, size: int) -> list[wire.Place]:
