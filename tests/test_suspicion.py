@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -169,3 +173,36 @@ def test_newcomers_are_not_judged_by_who_was_there_before(after):
     assert float(own.peak[:3].sum()) == 0.0
     assert float(own.contents.shown.sum()) > 0.0
     assert jax.tree.structure(own) == jax.tree.structure(state.trust)
+
+
+ON_ONE_CORE = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import jax, jax.numpy as jnp
+from upwell.world import suspicion
+
+ACCOUNTS, CONTENTS, CREATORS = 3_500, 500, 200
+shapes = jax.ShapeDtypeStruct((ACCOUNTS,), jnp.float32), jax.ShapeDtypeStruct((CREATORS,), jnp.float32)
+creator, topic = jnp.arange(CONTENTS) % CREATORS, jnp.zeros(CREATORS, jnp.int32)
+
+@jax.jit
+def nights(visited):
+    def night(_, visited):
+        accounts, _ = jax.pure_callback(suspicion.sought, shapes, visited, creator, topic)
+        return 0.5 * visited + 1e-6 * accounts[:, None]
+    return jax.lax.fori_loop(0, 3, night, visited)
+
+visited = jnp.zeros((ACCOUNTS, CONTENTS))
+for _ in range(3):
+    visited = nights(visited) + 0.0
+print(float(visited.sum()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to cores")
+def test_rings_are_found_on_one_core():
+    """Regression: the program waited for a thread that was its own, and a training stood still for ever."""
+    alone = {name: value for name, value in os.environ.items() if name != "NPROC"}
+    done = subprocess.run([sys.executable, "-c", ON_ONE_CORE], env=alone, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "0.0"
