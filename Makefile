@@ -24,8 +24,8 @@ lint: install
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 test: lint
-	$(BIN)/pytest -n 2 -m "not slow" --durations=25
-	$(BIN)/pytest -n 2 -m slow --durations=60
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" --durations=25
+	$(BIN)/pytest -n 2 --dist loadfile -m slow --durations=60
 
 bench: install
 	$(BIN)/upwell bench world --users 100000
