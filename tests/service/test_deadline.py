@@ -103,6 +103,7 @@ def test_a_slate_for_somebody_who_cannot_be_read_in_time_is_logged_where_a_worke
         assert [int(one["open_clicks"]) for one in stored] == [1, 1]
         assert all_of.store.counters("content", ["b"])[0] == {"impressions": 2, "clicks": 2}
         (line,) = all_of.store.get("decision", [slates[0].decision_id])
-        assert msgspec.json.decode(line)["why"] == "slow_store"
+        told = msgspec.json.decode(line)
+        assert (told["why"], told.get("daily")) == ("slow_store", None), "nor is it told when they came before"
 
     asyncio.run(run())

@@ -247,8 +247,9 @@ class Live(Memory):
         return wire.Logged(
             wire.SCHEMA, id, one.request.user_id, now_ms, self.server, places, arm, version, self.in_force.version,
             self.in_force.weights, self.platform_ctr, why, one.request.request_id,
-            experiments=exposed if not one.request.shadow else (), daily=last_day < today,
-            returned=last_day == today - 1,
+            experiments=exposed if not one.request.shadow else (),
+            # When a user came before is not known of one who could not be read.
+            daily=one.user != NOBODY and last_day < today, returned=last_day == today - 1,
         )  # fmt: skip
 
     def _count_window(self, impressions: int, heated_rows: np.ndarray) -> None:
