@@ -9,7 +9,7 @@ from pathlib import Path
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
-# Worlds are lived for a few days here: what compiles in a third of the time and runs as fast is worth more than what
+# Worlds are lived for a few days here: what compiles in half the time and runs as fast is worth more than what
 # XLA's emitters of fused loops gain. Two workers share the cores, and each has enough to do on one.
 os.environ.setdefault(
     "XLA_FLAGS",
