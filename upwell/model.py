@@ -64,11 +64,14 @@ class Content(Record, frozen=True, kw_only=True):
 class Candidate(Struct, frozen=True, kw_only=True, gc=False):
     """One of the ranker's candidates and its score, in logits or any unit that ranks the same.
 
-    No check of its own: there are hundreds in a request, which checks them together.
+    ``pushed``: the platform boosts it here by itself, such as by hand; counted as heated where the ranker's order is
+    shown, and no more than any other where Upwell decides. No check of its own: there are hundreds in a request, which
+    checks them together.
     """
 
     id: Id
     score: float
+    pushed: bool = False
 
 
 class Request(Record, frozen=True, kw_only=True):

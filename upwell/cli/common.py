@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,3 +97,13 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 def number(value: float) -> str:
     """Four significant digits, thousands grouped."""
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def toml_of(file: Path) -> dict[str, Any]:
+    """What a TOML file says. Raises BadRequest."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadRequest(f"{file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"{file}: not a TOML file ({error})") from None

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from upwell.cli import replay
 from upwell.cli.asking import HERE, By, Token, Url, Why, asked
-from upwell.cli.common import Json, emit, number, stdout
+from upwell.cli.common import Json, emit, number, stdout, toml_of
 from upwell.cli.explain import clock, escaped
 from upwell.errors import BadRequest
 
 app = typer.Typer(no_args_is_help=True, help="Experiments on live users: create, list, analyse, ramp, stop.")
+app.command("run", epilog="Example: upwell experiments run examples/four_arms.toml")(replay.run)
 Name = Annotated[str, typer.Argument(help="the experiment's name")]
 
 
@@ -27,7 +28,8 @@ def create(
     json: Json = False,
 ) -> None:
     """Begin an experiment: its arms decide from the next request on."""
-    plan = plan_of(file)
+    plan = toml_of(file)
+    plan.pop("platform", None)  # the simulated one, of a replay
     told = asked(url, token, lambda client: client.begin(plan), by)
     emit(told, json, lambda: show(told))
 
@@ -86,16 +88,6 @@ def stop(name: Name, why: Why = "", url: Url = HERE, token: Token = None, by: By
     """End an experiment: its users are as everybody again. Its figures stay."""
     told = asked(url, token, lambda client: client.stop(name, why), by)
     emit(told, json, lambda: show(told))
-
-
-def plan_of(file: Path) -> dict[str, Any]:
-    """What a file says. Raises BadRequest."""
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadRequest(f"{file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"{file}: not a TOML file ({error})") from None
 
 
 def share_of(text: str) -> tuple[str, float]:

@@ -128,7 +128,7 @@ class Client:
 
     def recommend(self, user_id: str, candidates: Iterable[tuple[str, float]], size: int, **options: Any) -> Answer:
         """A slate of ``size`` out of (id, score) pairs. Options: ``request_id``, ``exclude``, ``inject``, ``shadow``,
-        ``context``."""
+        ``context``, ``pushed`` (ids that the platform boosts itself)."""
         return for_user(self._call(calls.recommend(user_id, candidates, size, options), Answer), user_id)
 
     def interactions(self, events: Sequence[Interaction]) -> Taken:
@@ -211,6 +211,12 @@ class Client:
     def begin(self, plan: dict[str, Any]) -> dict[str, Any]:
         """Begin an experiment: ``experiment`` with ``name`` and ``arms``; ``metric``, ``guardrails`` …"""
         return self._call(calls.experiments("POST", body=plan), dict[str, Any])
+
+    def arms_of(
+        self, name: str, users: Iterable[str], contexts: Iterable[dict[str, Any]] | None = None
+    ) -> list[str | None]:
+        """The arm of an experiment that each user is in; None who is in none. ``contexts``: as in their requests."""
+        return self._call(calls.arms_of(name, users, contexts), dict[str, Any])["arms"]
 
     def ramp(self, name: str, shares: dict[str, float], why: str = "") -> dict[str, Any]:
         """Widen or narrow arms of an experiment."""
@@ -341,6 +347,12 @@ class AsyncClient:
     async def begin(self, plan: dict[str, Any]) -> dict[str, Any]:
         """See ``Client.begin``."""
         return await self._call(calls.experiments("POST", body=plan), dict[str, Any])
+
+    async def arms_of(
+        self, name: str, users: Iterable[str], contexts: Iterable[dict[str, Any]] | None = None
+    ) -> list[str | None]:
+        """See ``Client.arms_of``."""
+        return (await self._call(calls.arms_of(name, users, contexts), dict[str, Any]))["arms"]
 
     async def ramp(self, name: str, shares: dict[str, float], why: str = "") -> dict[str, Any]:
         """See ``Client.ramp``."""

@@ -21,8 +21,9 @@ class Wire(NamedTuple):
 
 
 def recommend(user_id: str, candidates: Iterable[tuple[str, float]], size: int, options: dict[str, Any]) -> Wire:
-    given = tuple(Candidate(id=id, score=score) for id, score in candidates)
     options = {"request_id": uuid.uuid4().hex} | options
+    pushed = set(options.pop("pushed", ()))
+    given = tuple(Candidate(id=id, score=score, pushed=id in pushed) for id, score in candidates)
     request = Request(user_id=user_id, candidates=given, size=size, **options)
     return Wire("POST", "/v1/recommend", msgspec.json.encode(request))
 
@@ -70,6 +71,13 @@ def experiments(method: str = "GET", name: str | None = None, body: Any = None, 
     path = "/v1/experiments" + ("" if name is None else f"/{quote(name, safe='')}")
     query = f"?why={quote(why, safe='')}" if why else ""
     return Wire(method, path + query, None if body is None else msgspec.json.encode(body))
+
+
+def arms_of(name: str, users: Iterable[str], contexts: Iterable[dict[str, Any]] | None) -> Wire:
+    each = list(users)
+    known = contexts if contexts is not None else ({} for _ in each)
+    body = {"users": [{"id": user, "context": context} for user, context in zip(each, known, strict=True)]}
+    return Wire("POST", f"/v1/experiments/{quote(name, safe='')}/arms", msgspec.json.encode(body))
 
 
 def audit(since: int, limit: int) -> Wire:

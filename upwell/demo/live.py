@@ -88,10 +88,23 @@ class Platform:
         """The arm of a world whose slates this platform's service decides."""
         return Arm("live", scores=ranker_scores, elsewhere=Elsewhere(self._decide, self._tell))
 
+    def ranked_by(self, arm: Arm) -> Arm:
+        """An arm of the platform's own whose slates go by the service, which shows them as they are: its experiment
+        counts what comes of them, and what ``arm`` heats is told as pushed."""
+        return arm._replace(elsewhere=Elsewhere(self._show, self._tell))
+
     def operate(self, method: str, path: str, body: object, now_ms: int) -> dict[str, Any]:
         """A call of an operator's. Raises RuntimeError where it is refused."""
         told = None if body is None else msgspec.json.encode(body)
         return msgspec.json.decode(self._wait(self._call(method, path, told, now_ms)))
+
+    def arms_of(self, experiment: str, users: list[str], now_ms: int) -> list[str | None]:
+        """The arm of an experiment that each user is in."""
+        found: list[str | None] = []
+        for first in range(0, len(users), AT_ONCE):
+            asked = {"users": [{"id": user} for user in users[first : first + AT_ONCE]]}
+            found += self.operate("POST", f"/v1/experiments/{experiment}/arms", asked, now_ms)["arms"]
+        return found
 
     def probe(self, now_ms: int) -> Answer:
         """The answer to a request of nobody's."""
@@ -115,6 +128,14 @@ class Platform:
         )  # fmt: skip
         return slate.Slate(ids, kind, propensity, propensity < 1.0, jnp.zeros_like(ids))
 
+    def _show(self, view: Any, batch: Any, moment: Any, question: slate.Question) -> slate.Slate:
+        picked = slate.build(jnp, size=self.config.sizes.slate, **question._asdict())
+        io_callback(
+            self.show, None, moment.now_h, moment.place, moment.present, batch.users.created_day, picked.ids,
+            picked.kind, view.contents, ordered=True,
+        )  # fmt: skip
+        return picked
+
     def _tell(self, view: Any, moment: Any, picked: slate.Slate, outcome: Any) -> None:
         io_callback(
             self.told, None, moment.now_h, outcome.clicked, outcome.dwell_s, outcome.completion, outcome.shared,
@@ -135,25 +156,17 @@ class Platform:
         contents: Contents,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Slates of one tick's requests: contents' places, kinds and propensities ``[S, R, K]``."""
-        host = jax.tree.map(np.asarray, contents)
-        now_ms = time_ms(float(now_h))
-        self.figures.day = int(now_h) // 24
-        self._wait(self._register(host, now_ms))
-        place, present, created = np.asarray(place), np.asarray(present), np.asarray(created)
         ids, scores, blocked = np.asarray(ids), np.asarray(scores), np.asarray(blocked)
-        generation = host.generation
-        users_a_cell = users_per_cell(self.config.sizes)
-        calls: list[tuple[tuple[int, int], str, Request]] = []
-        for s, r in np.argwhere(present).tolist():
+
+        def given(s: int, r: int, generation: np.ndarray) -> tuple[Candidate, ...]:
             open_ = ~blocked[s, r]
             names = [self._names.content(int(c), int(generation[c])) for c in ids[s][open_]]
-            given = tuple(
+            return tuple(
                 Candidate(id=name, score=score) for name, score in zip(names, scores[s, r][open_].tolist(), strict=True)
             )
-            user = Names.user(s * users_a_cell + int(place[s, r]), int(created[s, r]))
-            calls.append(((s, r), user, Request(user_id=user, candidates=given, size=self.config.sizes.slate)))
-        self._answers = self._wait(self._recommend(calls, now_ms))
-        shape = (*present.shape, self.config.sizes.slate)
+
+        self._requests(now_h, place, present, created, contents, given)
+        shape = (*np.shape(present), self.config.sizes.slate)
         out_ids = np.broadcast_to(ids[:, None, : shape[-1]], shape).astype(np.int32).copy()
         kind, propensity = np.zeros(shape, np.int32), np.ones(shape, np.float32)
         many = self.config.sizes.contents
@@ -166,6 +179,43 @@ class Platform:
         self.figures.heated += int((kind == slate.HEATED).sum())
         self.figures.shown += sum(len(answer.items) for _, answer in self._answers.values())
         return out_ids, kind, propensity
+
+    def show(self, now_h: Any, place: Any, present: Any, created: Any, ids: Any, kind: Any, contents: Contents) -> None:
+        """Slates of one tick that the platform decided itself, ``[S, R, K]``. Raises RuntimeError where the service
+        shows something else."""
+        ids, pushed = np.asarray(ids), np.asarray(kind) == slate.HEATED
+
+        def given(s: int, r: int, generation: np.ndarray) -> tuple[Candidate, ...]:
+            return tuple(
+                Candidate(id=self._names.content(c, int(generation[c])), score=-float(k), pushed=bool(pushed[s, r, k]))
+                for k, c in enumerate(ids[s, r].tolist())
+            )
+
+        self._requests(now_h, place, present, created, contents, given)
+        many = self.config.sizes.contents
+        for (s, r), (_, answer) in self._answers.items():
+            if [int(item.id[1:]) % many for item in answer.items] != ids[s, r].tolist():
+                raise RuntimeError(f"the service changed the slate of {answer.decision_id}, which the platform decides")
+        self.figures.heated += int((pushed & np.asarray(present)[..., None]).sum())
+        self.figures.shown += ids.shape[-1] * len(self._answers)
+
+    def _requests(
+        self, now_h: Any, place: Any, present: Any, created: Any, contents: Contents,
+        given: Callable[[int, int, np.ndarray], tuple[Candidate, ...]],
+    ) -> None:  # fmt: skip
+        """Ask for a slate for everybody present, of the candidates ``given`` by place and contents' generations."""
+        host = jax.tree.map(np.asarray, contents)
+        now_ms = time_ms(float(now_h))
+        self.figures.day = int(now_h) // 24
+        self._wait(self._register(host, now_ms))
+        place, created = np.asarray(place), np.asarray(created)
+        users_a_cell = users_per_cell(self.config.sizes)
+        calls: list[tuple[tuple[int, int], str, Request]] = []
+        for s, r in np.argwhere(np.asarray(present)).tolist():
+            user = Names.user(s * users_a_cell + int(place[s, r]), int(created[s, r]))
+            candidates = given(s, r, host.generation)
+            calls.append(((s, r), user, Request(user_id=user, candidates=candidates, size=self.config.sizes.slate)))
+        self._answers = self._wait(self._recommend(calls, now_ms))
 
     def told(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from upwell.experiment import page
 DAY_MS = 86_400_000
 
 
-def write_page(told: dict[str, Any], path: Path) -> None:
-    """Write the page; ``told``: the service's answer."""
+def write_page(told: dict[str, Any], path: Path, more: Sequence[str] = ()) -> None:
+    """Write the page; ``told``: the service's answer, ``more``: sections after the effects."""
     plan = told["plan"]
     verdicts = [line for one in told["verdicts"].values() for line in (one["why"], one["why_zh"])]
     metrics = list(told["arms"][0]["metrics"])
@@ -36,6 +37,7 @@ def write_page(told: dict[str, Any], path: Path) -> None:
                          page.table(["metric", "lift", "from", "to"], [lift(*one) for one in effects.items()]))
             for arm, effects in told["effects"].items()
         ),
+        *more,
         page.section("Look by look", "Lift of each arm over the control as it was known then, in its present stage.",
                      curves(told)),
         page.section("Checks", "Assignment is broken where this is below .001.",

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from upwell.agents.xp import BLOCKED, Array, Namespace, among, gumbel, one_hot, quantise, side_by_side, take, top_k
 
-ORGANIC, EXPLORED, HEATED = 0, 1, 2
+ORGANIC, EXPLORED, HEATED, PUSHED = 0, 1, 2, 3
+"""Kinds of places. ``PUSHED``: boosted by the platform itself, in its ranker's order; no grant pays for it."""
 FLOOR = 0.02
 """Share of uniform in an explored draw, so that no propensity vanishes."""
 

@@ -34,6 +34,7 @@ REASONS: dict[str, Said] = {
     "kept_from_new_user": Said("The user is new, so nothing was tried here.", "用户是新用户,此处不做尝试。"),
     "holdout": Said("The user is in the control group, so nothing was changed.", "用户在对照组,此处不做调整。"),
     "cap_reached": Said("No more heating was allowed this hour.", "本小时加热流量已达上限。"),
+    "pushed": Said("The platform pushed it here by itself.", "由平台自行推送到此位置。"),
 }
 """What each reason code says (``regulator.explain.CODES``)."""
 

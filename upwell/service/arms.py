@@ -136,3 +136,22 @@ class Arms:
                 first = visited_ms < held.since_ms
                 exposures.append(wire.Exposure(experiment.name, held.stage, arm.name, first))
         return play, tuple(exposures)
+
+
+def dealt(
+    found: Experiments, name: str, holdout: float, users: Sequence[str], known: Sequence[Mapping[str, Any]], now_ms: int
+) -> list[str | None]:
+    """The arm of an experiment that each user is in now; None who is in none.
+
+    ``known``: their attributes, for targets.
+    """
+    for table in tables(found.layers(), holdout):
+        if any(experiment.name == name for experiment, _ in table.arms):
+            codes = [
+                table.arm_of(unit_id(user), now_ms // 1_000, traits=Traits(of))
+                for user, of in zip(users, known, strict=True)
+            ]
+            return [
+                None if code == NONE or table.arms[code][0].name != name else table.arms[code][1].name for code in codes
+            ]
+    return [None] * len(users)  # it is over

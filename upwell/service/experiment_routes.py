@@ -11,11 +11,12 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from upwell.errors import BadRequest
-from upwell.model import Share
-from upwell.service import audit, experiment_guard, experiments
+from upwell.model import Id, Share
+from upwell.service import arms, audit, experiment_guard, experiments
 from upwell.service.cold import answer, body_as, checked, node_of, who_of
 from upwell.service.errors import Refused, store_down
 from upwell.service.experiments import Held, Plan
+from upwell.service.live import attributes
 from upwell.service.node import Node
 from upwell.state.errors import StoreDown
 
@@ -28,9 +29,23 @@ class Ramp(msgspec.Struct, forbid_unknown_fields=True):
     shares: Annotated[dict[str, Share], Meta(min_length=1, max_length=64)]
 
 
+class Asker(msgspec.Struct, forbid_unknown_fields=True):
+    """A user, and what the platform says of them as it would in a request: for targets."""
+
+    id: Id
+    context: dict[str, str | float | bool] = {}
+
+
+class Askers(msgspec.Struct, forbid_unknown_fields=True):
+    """Users whose arm is asked for."""
+
+    users: Annotated[tuple[Asker, ...], Meta(min_length=1, max_length=10_000)]
+
+
 def add_routes(app: FastAPI) -> None:
     app.add_api_route("/v1/experiments", get_experiments, methods=["GET"])
     app.add_api_route("/v1/experiments", post_experiment, methods=["POST"], status_code=201)
+    app.add_api_route("/v1/experiments/{id:path}/arms", post_arms, methods=["POST"])
     app.add_api_route("/v1/experiments/{id:path}", get_experiment, methods=["GET"])
     app.add_api_route("/v1/experiments/{id:path}", patch_experiment, methods=["PATCH"])
     app.add_api_route("/v1/experiments/{id:path}", delete_experiment, methods=["DELETE"])
@@ -59,6 +74,27 @@ async def post_experiment(http: Request) -> Response:
 async def get_experiment(id: str, http: Request) -> Response:
     """An experiment with its arms' figures, effects, checks and what to do."""
     return answer(await told(node_of(http), checked(id)))
+
+
+async def post_arms(id: str, http: Request) -> Response:
+    """The arm that each of these users is in, in their order; null who is in none. Exposes nobody.
+
+    For what the platform itself does by arm, such as to rank by the arm's ranker before it asks for a slate.
+    """
+    node, body = node_of(http), await body_as(http, Askers)
+    now_ms, name = node.clock(), checked(id)
+    try:
+        found = (await asyncio.to_thread(experiments.read, node.store))[1]
+    except StoreDown:
+        raise store_down() from None
+    held = found.of(name)
+    rows = node.live.users.rows.at
+    known = [
+        attributes(one.context, node.live.users.record[row] if (row := rows.get(one.id)) is not None else None, now_ms)
+        for one in body.users
+    ]
+    users = [one.id for one in body.users]
+    return answer({"stage": held.stage, "arms": arms.dealt(found, name, node.settings.holdout, users, known, now_ms)})
 
 
 async def patch_experiment(id: str, http: Request, why: Why = "") -> Response:

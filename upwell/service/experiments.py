@@ -32,14 +32,17 @@ Metric = Literal[
     "gmv_per_user",
     "watch_minutes_per_user",
     "impressions_per_user",
+    "gmv_per_dau",
+    "watch_minutes_per_dau",
     "heated_share",
     "d1_retention",
 ]
-"""What is counted of each arm. A user here is one who came since the experiment began."""
+"""What is counted of each arm. A user here is one who came since the experiment began, ``dau`` users' days."""
 MODES = ("ranker", "rules", "policy")
 """Who may decide, each doing more than the one before."""
-SETTINGS = ("mode", "policy", "exploration", "heating")
-"""What an arm may set; what it leaves out is as without the experiment."""
+SETTINGS = ("mode", "policy", "exploration", "heating", "ranker")
+"""What an arm may set; what it leaves out is as without the experiment. ``ranker`` names one of the platform's, which
+ranks for the arm's users before it asks: who they are it learns from ``POST /v1/experiments/{id}/arms``."""
 DESIGNS = ("user_split", "switchback")
 """Those that the service carries."""
 
@@ -180,6 +183,8 @@ def check(plan: Plan) -> None:
             raise Refused(422, "invalid", f"no setting '{unknown[0]}': one of {', '.join(SETTINGS)}", where)
         if given.get("mode", MODES[0]) not in MODES:
             raise Refused(422, "invalid", f"mode is one of {', '.join(MODES)}", where)
+        if not isinstance(given.get("ranker", ""), str):
+            raise Refused(422, "invalid", "ranker is the name of one of the platform's rankers", where)
         if not isinstance(given.get("policy", ""), str) or not isinstance(given.get("heating", True), bool):
             raise Refused(422, "invalid", "policy is the id of a version, heating true or false", where)
         factor = given.get("exploration", 1.0)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from msgspec.structs import astuple
 
-from upwell.model import Request
 from upwell.regulator import slate
 from upwell.service import fold, goals, learned, recommend, records, wire
 from upwell.service.arms import AS_IS, NOTHING, Arms, Play
@@ -98,7 +97,7 @@ class Live(Memory):
         record = self.users.record[[one.user for one in asked]]
         known = [NOTHING] * len(asked)
         if self.arms.targeted:
-            known = [attributes(one.request, of, now_ms) for one, of in zip(asked, record, strict=True)]
+            known = [attributes(one.request.context, of, now_ms) for one, of in zip(asked, record, strict=True)]
         lines: dict[int, wire.Logged] = {}
         for play, at, exposures in self.arms.parts(users, record["visited_ms"].tolist(), known, now_ms):
             part = self._decided([asked[i] for i in at], [ids[i] for i in at], now_ms, why, play, exposures)
@@ -261,14 +260,21 @@ class Live(Memory):
             self.shown_of.update(self.contents.rows.names[row] for row in heated_rows.tolist())
 
 
-def attributes(request: Request, record: np.void, now_ms: int) -> dict[str, Any]:
+def attributes(context: Mapping[str, Any], record: np.void | None, now_ms: int) -> dict[str, Any]:
     """What experiments may target a user by: what the platform says of them in the request, and what is known here."""
+    if record is None:
+        return dict(context)
     age_days = (now_ms - int(record["created_ms"])) / fold.DAY_MS
-    return {**request.context, "age_days": age_days, "requests": float(record["requests"])}
+    return {**context, "age_days": age_days, "requests": float(record["requests"])}
 
 
 def ranked(one: Asked, size: int) -> list[wire.Place]:
-    """The ranker's own order, less what the request excludes."""
+    """The ranker's own order, less what the request excludes; what the platform pushes is marked."""
     no = set(one.request.exclude)
-    kept = [name for name in one.ids if name not in no][:size]
-    return [wire.Place(name, slate.ORGANIC, 1.0, False, ("ranker",)) for name in kept]
+    pushed = {candidate.id for candidate in one.request.candidates if candidate.pushed}
+    return [
+        wire.Place(name, slate.PUSHED, 1.0, False, ("pushed",))
+        if name in pushed
+        else wire.Place(name, slate.ORGANIC, 1.0, False, ("ranker",))
+        for name in [name for name in one.ids if name not in no][:size]
+    ]

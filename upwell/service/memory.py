@@ -131,7 +131,7 @@ class Memory:
         side = "held" if self.users.holds_out(line.user_id) else "free"
         self._hour(line.ts)[f"{side}_impressions"] += len(line.places)
         if shown.weights:
-            side, heated = self._side(line.user_id), shown.kinds.count(slate.HEATED)
+            side, heated = self._side(line.user_id), sum(map(shown.kinds.count, wire.BOOSTED))
             for came in self._counters(shown):
                 came[f"{side}_slates"] += 1
                 came[f"{side}_impressions"] += len(shown.kinds)

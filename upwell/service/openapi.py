@@ -14,7 +14,7 @@ from upwell.service.experiments import Plan
 
 TYPES = (
     Request, Answer, ingest.Many, Taken, Content, User, Interaction, cold.Switch, goal_routes.Wanted,
-    goal_routes.Weighing, Plan, experiment_routes.Ramp, errors.Body,
+    goal_routes.Weighing, Plan, experiment_routes.Ramp, experiment_routes.Askers, errors.Body,
 )  # fmt: skip
 BODIES: dict[tuple[str, str], type] = {
     ("/v1/recommend", "post"): Request,
@@ -26,6 +26,7 @@ BODIES: dict[tuple[str, str], type] = {
     ("/v1/goals", "put"): goal_routes.Wanted,
     ("/v1/goals/{id}/proposal", "put"): goal_routes.Weighing,
     ("/v1/experiments", "post"): Plan,
+    ("/v1/experiments/{id}/arms", "post"): experiment_routes.Askers,
     ("/v1/experiments/{id}", "patch"): experiment_routes.Ramp,
 }
 FROM_PATH = (("/v1/contents/{id}", "put"), ("/v1/users/{id}", "put"))

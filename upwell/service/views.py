@@ -21,7 +21,7 @@ from upwell.state.errors import StoreDown
 MIND = ("exploitation", "curiosity", "fatigue", "satisfaction")
 STORY = 1_000
 """Lines of a content's story that are read."""
-KINDS = {slate.ORGANIC: "organic", slate.EXPLORED: "explored", slate.HEATED: "heated"}
+KINDS = {slate.ORGANIC: "organic", slate.EXPLORED: "explored", slate.HEATED: "heated", slate.PUSHED: "pushed"}
 
 
 async def content(node: Node, id: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from upwell.service.recommend import Asked, Decided, whether, which
 from upwell.service.records import key_of
 
 SCHEMA = 1
+BOOSTED = (slate.HEATED, slate.PUSHED)
 
 
 class Question(msgspec.Struct, omit_defaults=True):
@@ -40,7 +41,7 @@ class Place(msgspec.Struct, omit_defaults=True):
     """One place in the log: the answer's, and why in numbers."""
 
     id: str
-    kind: int  # slate.ORGANIC, EXPLORED or HEATED
+    kind: int  # slate.ORGANIC, EXPLORED, HEATED or PUSHED
     propensity: float
     stochastic: bool
     reasons: tuple[str, ...]
@@ -151,7 +152,7 @@ def places_of(asked: Sequence[Asked], decided: Decided, names: list[str]) -> lis
 def items_of(places: list[Place]) -> tuple[Shown, ...]:
     """Places as an answer shows them."""
     return tuple(
-        Shown(p.id, k, p.kind == slate.HEATED, p.kind == slate.EXPLORED, p.propensity, p.reasons)
+        Shown(p.id, k, p.kind in BOOSTED, p.kind == slate.EXPLORED, p.propensity, p.reasons)
         for k, p in enumerate(places)
     )
 

@@ -1,4 +1,4 @@
-"""Two arms on one simulated platform, as an experiment divides it.
+"""Several arms on one simulated platform, as an experiment divides it.
 
 Users, contents and the ranker are shared, as on any platform; each arm serves its own users. What else it has to itself
 is the design's: in a user split nothing, so that the arms compete for one pool of heated impressions and for what
@@ -36,15 +36,16 @@ FIRST_CONTENT = 1 << 30
 
 
 class Split(NamedTuple):
-    """Halves of a platform, by one of the designs of ``regulator.layers``."""
+    """A platform in parts, by one of the designs of ``regulator.layers``."""
 
     design: Design
     slot_s: int = 0  # of a switchback
     washout_s: int = 0
+    shares: tuple[float, ...] = (0.5, 0.5)  # of the arms
 
     @property
     def experiment(self) -> Experiment:
-        arms = tuple(layers.Arm(name=name, share=0.5) for name in ("control", "treated"))
+        arms = tuple(layers.Arm(name=f"arm {k}", share=share, room=share) for k, share in enumerate(self.shares))
         return Experiment(
             name="divided", arms=arms, design=self.design, slot_s=self.slot_s, washout_s=self.washout_s
         )  # fmt: skip
@@ -54,10 +55,9 @@ class Split(NamedTuple):
         """Whether each arm keeps its own books."""
         return self.design in ("budget_split", "co_diverted")
 
-    @property
-    def part(self) -> float:
-        """Of a content's account and chance, what each arm has of the contents that its users may be shown."""
-        return 0.5 if self.design == "budget_split" else 1.0
+    def part(self, k: int) -> float:
+        """Of a content's account and chance, what arm ``k`` has of the contents that its users may be shown."""
+        return self.shares[k] if self.design == "budget_split" else 1.0
 
 
 class Lane(NamedTuple):
@@ -71,10 +71,10 @@ class Lane(NamedTuple):
 
 
 class Divided(NamedTuple):
-    """A platform under an experiment of two arms."""
+    """A platform under an experiment."""
 
     state: WorldState  # its ``regulator`` and ``arm`` are nobody's
-    lanes: tuple[Lane, Lane]
+    lanes: tuple[Lane, ...]  # one an arm
 
 
 def dealt(xp: Namespace, split: Split, ids: Array, at_s: Array | int = 0) -> Array:
@@ -84,19 +84,17 @@ def dealt(xp: Namespace, split: Split, ids: Array, at_s: Array | int = 0) -> Arr
     return table.arms_of(xp, ids, at_s, clusters).astype(xp.int8)
 
 
-def opened(config: WorldConfig, split: Split, arms: tuple[Arm, Arm], state: WorldState) -> Divided:
+def opened(config: WorldConfig, split: Split, arms: tuple[Arm, ...], state: WorldState) -> Divided:
     """The experiment's first morning, on a platform as it is. ``state`` is left untouched."""
     books = state.regulator.ledger
     nothing = jnp.zeros(state.contents.stats.shape[0])
     lanes = list[Lane]()
     for k, arm in enumerate(arms):
         under = world.under(config, arm, state)
-        budget = jnp.floor(books.budget * split.part).astype(jnp.int32) * own_contents(split, state, k)
+        budget = jnp.floor(books.budget * split.part(k)).astype(jnp.int32) * own_contents(split, state, k)
         regulator = state.regulator._replace(ledger=books._replace(budget=budget))
         lanes.append(Lane(regulator, under.arm, nothing, unopened(), measure.no_counts()))
-    return jax.tree.map(
-        lambda leaf: jnp.array(leaf, copy=True), Divided(state._replace(arm=None), (lanes[0], lanes[1]))
-    )
+    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), Divided(state._replace(arm=None), tuple(lanes)))
 
 
 def unopened() -> Offer:
@@ -113,13 +111,14 @@ def own_contents(split: Split, state: WorldState, k: int) -> Array:
     return dealt(jnp, split, FIRST_CONTENT + place + state.contents.generation * len(place)) == k
 
 
-def its_own(config: WorldConfig, split: Split) -> WorldConfig:
-    """The platform as an arm sees it that has half of the money."""
+def its_own(config: WorldConfig, split: Split, k: int) -> WorldConfig:
+    """The platform as arm ``k`` sees it, which has its share of the money."""
     if not split.splits_money:
         return config
-    # A chance is given by both, half of it each; what contents ask for halves with their accounts.
+    # A chance is given by all, its share by each; what contents ask for shrinks with their accounts.
     heating = config.heating
-    return replace(config, heating=replace(heating, pool=0.5 * heating.pool, chance=split.part * heating.chance))
+    pool, chance = split.shares[k] * heating.pool, split.part(k) * heating.chance
+    return replace(config, heating=replace(heating, pool=pool, chance=chance))
 
 
 def kept_to(arm: Arm, mine: Array) -> Arm:
@@ -162,9 +161,12 @@ def kept_to(arm: Arm, mine: Array) -> Arm:
 
 @partial(jax.jit, static_argnames=("split", "arms"), donate_argnames="divided")
 def run_day(
-    config: WorldConfig, split: Split, arms: tuple[Arm, Arm], divided: Divided
-) -> tuple[Divided, tuple[dict[str, Array], dict[str, Array]]]:
+    config: WorldConfig, split: Split, arms: tuple[Arm, ...], divided: Divided, given: Array | None = None
+) -> tuple[Divided, tuple[dict[str, Array], ...]]:
     """One day of the experiment.
+
+    Args:
+        given: each user's arm today, i8 ``[S, U]``, where somebody else deals them, such as the live service.
 
     Returns:
         the next morning, and a report an arm: of its users, and co-diverted of its contents (``measure.day_report``).
@@ -173,39 +175,43 @@ def run_day(
     before = state.contents.generation
     day = world.start_day(config, world.RAW, state)
     born = day.state.contents.generation != before
-    theirs = its_own(config, split)
-    mine = [own_contents(split, day.state, k) for k in range(2)]
+    theirs = [its_own(config, split, k) for k in range(len(arms))]
+    mine = [own_contents(split, day.state, k) for k in range(len(arms))]
     players = [kept_to(arm, own) if split.design == "co_diverted" else arm for arm, own in zip(arms, mine, strict=True)]
     first = day.state._replace(regulator=lanes[0].regulator)
     shared = world.at_morning(config, first, born)
     awake = list[Lane]()
-    for lane, arm, own in zip(lanes, players, mine, strict=True):
+    for k, (lane, arm, own) in enumerate(zip(lanes, players, mine, strict=True)):
         regulator = shared
         if split.splits_money:
-            regulator = world.at_morning(theirs, day.state._replace(regulator=lane.regulator), born, split.part * own)
+            its = day.state._replace(regulator=lane.regulator)
+            regulator = world.at_morning(theirs[k], its, born, split.part(k) * own)
         heated = jnp.where(born, 0.0, lane.heated)
         seen = as_seen(split, day.state, lane._replace(regulator=regulator, heated=heated))
         if arm.morning is not None:
             key = (day.state.day * 4096).astype(jnp.uint32)
-            seen = seen._replace(arm=arm.morning(view_of(theirs, seen, key)))
+            seen = seen._replace(arm=arm.morning(view_of(theirs[k], seen, key)))
         awake.append(Lane(regulator, seen.arm, heated, day.offer, measure.no_counts()))
 
     learning = world.today(config, day.state.day)
-    its_learning = world.today(theirs, day.state.day)
+    its_learning = [world.today(own, day.state.day) for own in theirs]
 
-    def tick(carry: tuple[world.Day, tuple[Lane, Lane]]) -> tuple[world.Day, tuple[Lane, Lane]]:
+    def tick(carry: tuple[world.Day, tuple[Lane, ...]]) -> tuple[world.Day, tuple[Lane, ...]]:
         day, lanes = carry
         moment = world.next_tick(learning, day)
         at_s = (moment.now_h * 3_600.0).astype(jnp.uint32)
-        user = jnp.arange(moment.place.shape[0])[:, None] * day.active.shape[1] + moment.place
-        whose, counted = dealt(jnp, split, user, at_s), ~washes_out(split.experiment, at_s)
+        cells, counted = jnp.arange(moment.place.shape[0])[:, None], ~washes_out(split.experiment, at_s)
+        if given is not None:
+            whose = given[cells, moment.place]
+        else:
+            whose = dealt(jnp, split, cells * day.active.shape[1] + moment.place, at_s)
         state, after = day.state, list[Lane]()
         for k, (own, arm) in enumerate(zip(lanes, players, strict=True)):
-            # One pool, one account a content: what the first arm spent the second has no more.
-            lane = own if split.splits_money or k == 0 else own._replace(regulator=after[0].regulator)
+            # One pool, one account a content: what the arms before spent the next has no more.
+            lane = own if split.splits_money or k == 0 else own._replace(regulator=after[-1].regulator)
             here = moment._replace(present=moment.present & (whose == k))
             seen = as_seen(split, state, lane)
-            came, counts, _ = serve(its_learning, arm, seen, lane.counts, lane.offer, here)
+            came, counts, _ = serve(its_learning[k], arm, seen, lane.counts, lane.offer, here)
             if split.design == "switchback":  # whose turn it is not asks for nothing
                 came = jax.tree.map(partial(jnp.where, whose[0, 0] == k), came, seen)
             delivered = came.contents.stats[:, HEATED] - seen.contents.stats[:, HEATED]
@@ -216,24 +222,24 @@ def run_day(
                 contents=came.contents._replace(stats=stats), regulator=state.regulator, arm=state.arm
             )
         if not split.splits_money:
-            after[0] = after[0]._replace(regulator=after[1].regulator)
-        return day._replace(state=state, tick=day.tick + 1), (after[0], after[1])
+            after = [lane._replace(regulator=after[-1].regulator) for lane in after]
+        return day._replace(state=state, tick=day.tick + 1), tuple(after)
 
-    def at_its_hour(carry: tuple[world.Day, tuple[Lane, Lane]]) -> tuple[world.Day, tuple[Lane, Lane]]:
+    def at_its_hour(carry: tuple[world.Day, tuple[Lane, ...]]) -> tuple[world.Day, tuple[Lane, ...]]:
         day, lanes = carry
         hour = world.hour_of(day)
         turned = list[Lane]()
-        for lane, arm in zip(lanes, players, strict=True):
-            offer = world.offer_at(its_learning, arm, as_seen(split, day.state, lane), hour, lane.offer)
-            turned.append(lane._replace(regulator=world.at_hour(its_learning, lane.regulator), offer=offer))
-        return day._replace(state=world.begun(learning, day.state, hour), hour=hour), (turned[0], turned[1])
+        for lane, arm, its in zip(lanes, players, its_learning, strict=True):
+            offer = world.offer_at(its, arm, as_seen(split, day.state, lane), hour, lane.offer)
+            turned.append(lane._replace(regulator=world.at_hour(its, lane.regulator), offer=offer))
+        return day._replace(state=world.begun(learning, day.state, hour), hour=hour), tuple(turned)
 
-    def step(carry: tuple[world.Day, tuple[Lane, Lane]]) -> tuple[world.Day, tuple[Lane, Lane]]:
+    def step(carry: tuple[world.Day, tuple[Lane, ...]]) -> tuple[world.Day, tuple[Lane, ...]]:
         day, _ = carry
         return tick(lax.cond(world.hour_of(day) != day.hour, at_its_hour, lambda c: c, carry))
 
-    day, lived = lax.while_loop(lambda c: c[0].tick < c[0].ticks, step, (day, (awake[0], awake[1])))
-    return night(config, split, day, lived, mine)
+    day, lived = lax.while_loop(lambda c: c[0].tick < c[0].ticks, step, (day, tuple(awake)))
+    return night(config, split, day, lived, mine, given)
 
 
 def as_seen(split: Split, state: WorldState, lane: Lane) -> WorldState:
@@ -245,17 +251,18 @@ def as_seen(split: Split, state: WorldState, lane: Lane) -> WorldState:
 
 
 def night(
-    config: WorldConfig, split: Split, day: world.Day, lanes: tuple[Lane, Lane], mine: list[Array]
-) -> tuple[Divided, tuple[dict[str, Array], dict[str, Array]]]:  # fmt: skip
+    config: WorldConfig, split: Split, day: world.Day, lanes: tuple[Lane, ...], mine: list[Array], given: Array | None
+) -> tuple[Divided, tuple[dict[str, Array], ...]]:
     """As ``world.finish_day``, with a report of each arm's own users (of a switchback: everybody's)."""
     state = day.state
     contents, left = catalogue.creators_who_leave(config, state.seed, state.day, state.scale, state.contents)
     state = state._replace(contents=contents)
     user = jnp.arange(day.active.size).reshape(day.active.shape)
     everybody = jnp.ones(day.active.shape, bool)
+    whose = dealt(jnp, split, user) if given is None else given
     reports = list[dict[str, Array]]()
     for k, (lane, own) in enumerate(zip(lanes, mine, strict=True)):
-        its = everybody if split.design == "switchback" else dealt(jnp, split, user) == k
+        its = everybody if split.design == "switchback" else whose == k
         users = state.users._replace(active_bits=jnp.where(its, state.users.active_bits, jnp.uint32(0)))
         # What is not an arm's own is too old to be in any figure of new contents.
         born = jnp.where(own, contents.born_day, LONG_AGO)
@@ -269,5 +276,4 @@ def night(
         users=population.end_of_day(config, state.seed, state.day, state.persona, state.users, day.active),
         platform_ctr=0.7 * state.platform_ctr + 0.3 * jnp.maximum(rate, 1e-4),
     )
-    one, other = lanes
-    return Divided(state, (one._replace(offer=unopened()), other._replace(offer=unopened()))), (reports[0], reports[1])
+    return Divided(state, tuple(lane._replace(offer=unopened()) for lane in lanes)), tuple(reports)
