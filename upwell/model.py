@@ -61,7 +61,7 @@ class Content(Record, frozen=True, kw_only=True):
     creator_followers: Annotated[int, Meta(ge=0, le=10**12)] | None = None
 
 
-class Candidate(Struct, frozen=True, kw_only=True, gc=False):
+class Candidate(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One of the ranker's candidates and its score, in logits or any unit that ranks the same.
 
     ``pushed``: the platform boosts it here by itself, such as by hand; counted as heated where the ranker's order is

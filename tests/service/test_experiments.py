@@ -251,7 +251,8 @@ def test_figures_by_hand():
     assert [arm["users"] for arm in found["arms"]] == [GROUPS, GROUPS]
     assert found["arms"][0]["metrics"] == pytest.approx({
         "ctr": 0.1, "real_engagement": 0.25, "gmv_per_user": 5.0, "watch_minutes_per_user": 1.5,
-        "impressions_per_user": 20.0, "heated_share": 0.05, "d1_retention": 0.75,
+        "impressions_per_user": 20.0, "heated_share": 0.05, "d1_retention": 0.75, "gmv_per_dau": 1.25,
+        "watch_minutes_per_dau": 0.375,
     })  # fmt: skip
     assert found["effects"]["treated"]["ctr"]["lift"] == pytest.approx(0.5)
     assert found["sample_ratio_p"] == 1.0

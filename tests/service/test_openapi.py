@@ -35,6 +35,7 @@ COLD = {
     ("POST", "/v1/goals/{id}/refuse"): 50, ("DELETE", "/v1/goals/{id}"): 50,
     ("GET", "/v1/experiments"): 10, ("POST", "/v1/experiments"): 200, ("GET", "/v1/experiments/{id}"): 50,
     ("PATCH", "/v1/experiments/{id}"): 100, ("DELETE", "/v1/experiments/{id}"): 50,
+    ("POST", "/v1/experiments/{id}/arms"): 100,
     ("GET", "/v1/trust"): 10, ("GET", "/v1/trust/{id}"): 50, ("PUT", "/v1/trust/{id}"): 150,
     ("GET", "/healthz"): 10, ("GET", "/readyz"): 10, ("GET", "/metrics"): 10,
 }  # fmt: skip

@@ -34,11 +34,9 @@ from upwell.world.divided import Split
 from upwell.world.population import users_per_cell
 from upwell.world.state import WorldState
 
-TRUTH = {
-    "ctr": "ctr", "real_engagement": "real_engagement", "gmv_per_dau": "gmv_per_dau",
-    "watch_minutes_per_dau": "watch_minutes_per_dau", "heated_share": "heated_share", "d1_retention": "d1_retention",
-}  # fmt: skip
-"""Of the service's metrics of an arm, those that the simulated platform knows the truth of, by its own name."""
+TRUTH = ("ctr", "real_engagement", "gmv_per_dau", "heated_share", "d1_retention")
+"""Of the service's metrics of an arm, those that the simulated platform knows by the same name. It tells the service of
+what is clicked alone, so that minutes watched are not among them."""
 DESIGNS = ("user_split", "budget_split")
 """Those that a platform's own arms can be played under."""
 
@@ -184,8 +182,8 @@ def compared(told: dict[str, Any], true: dict[str, dict[str, float]]) -> dict[st
     out: dict[str, dict[str, dict[str, Any]]] = {}
     for arm, effects in told["effects"].items():
         out[arm] = {}
-        for metric, name in TRUTH.items():
-            of, lift = effects[metric], true[arm][name] / control[name] - 1.0 if control[name] else None
+        for metric in TRUTH:
+            of, lift = effects[metric], true[arm][metric] / control[metric] - 1.0 if control[metric] else None
             known = None not in (of["low"], of["high"], lift)
             out[arm][metric] = {
                 "lift": of["lift"], "low": of["low"], "high": of["high"], "true": lift,

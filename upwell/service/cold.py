@@ -28,6 +28,8 @@ FOR_CLIENTS = ("/v1/recommend", "/v1/interactions", "/v1/contents", "/openapi.js
 
 def role_of(method: str, path: str) -> str:
     """The role that a request needs at least."""
+    if method == "POST" and path.startswith("/v1/experiments/") and path.endswith("/arms"):
+        return CLIENT  # who is in which arm
     return CLIENT if any(path == p or path.startswith(p + "/") for p in FOR_CLIENTS) else OPERATOR
 
 

@@ -1,0 +1,118 @@
+"""What a platform does itself by arm: who is in which, what it pushes, and how that is counted."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from inside import CLIENT, inside
+from service_samples import DAY_MS, NOW
+
+from upwell.client import calls
+
+PLAN = {
+    "experiment": {
+        "name": "rankers",
+        "arms": [
+            {"name": "own", "share": 0.5, "settings": {"mode": "ranker", "ranker": "deepfm"}},
+            {"name": "upwell", "share": 0.5},
+        ],
+    }
+}
+USERS = [f"u{n}" for n in range(60)]
+
+
+def asked(*users: str, **context) -> dict:
+    return {"users": [{"id": user, "context": context} for user in users]}
+
+
+def test_the_arms_told_are_those_that_decide(tmp_path):
+    async def story():
+        async with inside(tmp_path, holdout=0.1) as one:
+            assert (await one("POST", "/experiments", PLAN)).status_code == 201
+            told = await one.done("POST", "/experiments/rankers/arms", asked(*USERS), key=CLIENT)
+            assert told["stage"] == 0
+            decided = [await one.decide(user) for user in USERS]
+            logged = [await one.done("GET", f"/decisions/{answer['decision_id']}") for answer in decided]
+            assert [line["experiments"].get("rankers") for line in logged] == told["arms"]
+            assert set(told["arms"]) == {"own", "upwell", None}
+            assert [answer["arm"] == "raw" for answer in decided] == [arm == "own" for arm in told["arms"]]
+            # To ask exposes nobody, and an experiment that is over has no arms.
+            (slates, users) = zip(*((arm["slates"], arm["users"]) for arm in (await shown(one))["arms"]), strict=True)
+            assert sum(slates) == sum(users) == 60 - told["arms"].count(None)
+            await one.done("DELETE", "/experiments/rankers")
+            over = await one.done("POST", "/experiments/rankers/arms", asked(*USERS))
+            assert over["arms"] == [None] * 60
+
+    asyncio.run(story())
+
+
+async def shown(one) -> dict:
+    await one.node.saver.flush()
+    return await one.done("GET", "/experiments/rankers")
+
+
+def test_targets_go_by_what_is_said_and_what_is_known(tmp_path):
+    targets = [
+        {"attribute": "country", "comparison": "==", "value": "FR"},
+        {"attribute": "age_days", "comparison": "<", "value": 7},
+    ]
+
+    async def story():
+        async with inside(tmp_path, holdout=0.0) as one:
+            plan = {"experiment": PLAN["experiment"] | {"targets": targets}}
+            assert (await one("POST", "/experiments", plan)).status_code == 201
+            await one("PUT", "/users/old", {"created_at": NOW - 30 * DAY_MS})
+            await one("PUT", "/users/new", {"created_at": NOW - DAY_MS})
+            french = await one.done("POST", "/experiments/rankers/arms", asked("old", "new", "unknown", country="FR"))
+            assert [arm is not None for arm in french["arms"]] == [False, True, False]
+            german = await one.done("POST", "/experiments/rankers/arms", asked("new", country="DE"))
+            assert german["arms"] == [None]
+
+    asyncio.run(story())
+
+
+def test_what_the_platform_pushes_is_counted_as_heated_and_no_grant_pays(tmp_path):
+    async def story():
+        async with inside(tmp_path, holdout=0.0) as one:
+            assert (await one("POST", "/experiments", PLAN)).status_code == 201
+            for id in "abc":
+                await one("PUT", f"/contents/{id}", {"creator_id": "k", "published_at": NOW})
+            arms = (await one.done("POST", "/experiments/rankers/arms", asked(*USERS)))["arms"]
+            own, ours = (USERS[arms.index(name)] for name in ("own", "upwell"))
+            candidates = [{"id": id, "score": -float(k), "pushed": id == "b"} for k, id in enumerate("abc")]
+            for user, heated in ((own, [False, True]), (ours, [False, False])):
+                body = {"user_id": user, "candidates": candidates, "size": 2}
+                answer = await one.done("POST", "/recommend", body)
+                assert [item["id"] for item in answer["items"]] == ["a", "b"]
+                assert [item["heated"] for item in answer["items"]] == heated
+                told = await one.done("GET", f"/decisions/{answer['decision_id']}")
+                assert [item["kind"] == "pushed" for item in told["items"]] == heated
+                assert all(item["sentence"] and item["sentence_zh"] for item in told["items"])
+            found = {arm["arm"]: arm["metrics"]["heated_share"] for arm in (await shown(one))["arms"]}
+            assert found == {"own": 0.5, "upwell": 0.0}
+            counts = (await one.done("GET", "/contents/b"))["counts"]
+            assert (counts["impressions"], counts["heated"]) == (2, 0)  # no grant was spent
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"users": []}, {"users": [{"id": ""}]}, {"users": ["u1"]}, {"users": [{"id": "u", "age": 3}]}]
+)
+def test_a_wrong_question_is_refused(tmp_path, body):
+    async def story():
+        async with inside(tmp_path) as one:
+            assert (await one("POST", "/experiments", PLAN)).status_code == 201
+            assert (await one("POST", "/experiments/rankers/arms", body)).status_code in (400, 422)
+            assert (await one("POST", "/experiments/nothing/arms", asked("u"))).status_code == 404
+            assert (await one("GET", "/experiments/rankers", key=CLIENT)).status_code == 403
+
+    asyncio.run(story())
+
+
+def test_the_client_marks_what_is_pushed():
+    wire = calls.recommend("u", [("a", 1.0), ("b", 0.5)], 2, {"pushed": ["b"]})
+    assert wire.body is not None
+    assert b'{"id":"b","score":0.5,"pushed":true}' in wire.body
+    assert b'{"id":"a","score":1.0}' in wire.body  # nothing more to send
