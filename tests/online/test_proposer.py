@@ -76,7 +76,7 @@ def test_a_model_is_told_of_the_real_platform_where_it_is_known(tmp_path, monkey
     batch.put("meta", "figures", msgspec.msgpack.encode({"dau": 70.0, "d1_retention": 0.6}))
     sums = {
         "daily": 200,
-        "yuan": 900,
+        "fen": 90_000,
         "seconds": 24_000,
         "impressions": 10_000,
         "clicks": 700,

@@ -242,7 +242,7 @@ def test_figures_by_hand():
     held = experiments.read(store)[1].of("calm")
     batch = Batch()
     for arm, clicks in (("control", 2), ("treated", 3)):
-        each = {"users": 1, "slates": 2, "impressions": 20, "clicks": clicks, "valid": 1, "shares": 2, "yuan": 5,
+        each = {"users": 1, "slates": 2, "impressions": 20, "clicks": clicks, "valid": 1, "shares": 2, "fen": 500,
                 "seconds": 90, "heated": 1, "daily": 4, "returned": 3}  # fmt: skip
         counts = {f"free{group}_{name}": n for group in range(GROUPS) for name, n in each.items()}
         batch.add("meta", exposed_of("calm", 0, arm), counts)
@@ -337,7 +337,7 @@ def test_from_a_file_to_its_end_over_http(tmp_path):
                 event = {
                     "event_id": f"e{n}", "decision_id": answer["decision_id"], "user_id": f"u{n}", "ts": NOW,
                     "content_id": answer["items"][0]["id"], "clicked": True, "kind": "click", "dwell_s": 60.0,
-                    "shared": True, "value": 3.0, "purchased": True,
+                    "shared": True, "value": 0.4, "purchased": True,
                 }  # fmt: skip
                 assert (await one("POST", "/interactions", {"events": [event]})).status_code == 202
             await one.decide("u0")
@@ -347,7 +347,7 @@ def test_from_a_file_to_its_end_over_http(tmp_path):
             assert sum(arm["users"] for arm in found["arms"]) == 40 - held
             assert sum(arm["slates"] for arm in found["arms"]) in (41 - held, 40 - held)
             for arm in found["arms"]:
-                assert arm["metrics"]["gmv_per_user"] == pytest.approx(3.0)
+                assert arm["metrics"]["gmv_per_user"] == pytest.approx(0.4)
                 assert arm["metrics"]["watch_minutes_per_user"] == pytest.approx(1.0)
             told = await one.done("GET", f"/decisions/{answer['decision_id']}")
             free = not one.node.live.users.holds_out("u39")

@@ -39,7 +39,7 @@ def lived(
         spent = rng.exponential(10.0, many) * (rng.random(many) < yuan)
         each = {
             "slates": np.ones(many), "impressions": np.full(many, 10),
-            "clicks": rng.binomial(10, np.minimum(rates[user], 1.0)), "yuan": spent.round(),
+            "clicks": rng.binomial(10, np.minimum(rates[user], 1.0)), "fen": (100.0 * spent).round(),
             "heated": np.full(many, heated * (side == "free")),
             "daily": daily, "returned": daily & (rng.random(many) < returning[side == "held"]),
         }  # fmt: skip
@@ -178,7 +178,7 @@ def test_an_aim_that_moves_the_other_way():
     (before,) = look(store, course.goals(8)).seen
     assert goal_guard.line(before, course.goals(8).of("g").proposal)["predicted"]["change"] == pytest.approx(0.1)
     tell(store, "1:g", lived(rng, 400_000, 0.05, 0.05, yuan=0.015))
-    tell(store, "1:g", even(held_yuan=15_000 // GROUPS))
+    tell(store, "1:g", even(held_fen=1_500_000 // GROUPS))
     watch(store, course, 9)
     assert became(store, course) == "rolled_back"
 
@@ -261,7 +261,7 @@ def test_a_service_counts_by_weights_and_its_tick_rolls_back(tmp_path):
             await one.node.saver.flush()
             (came,) = one.node.store.counters("meta", ["weights 1:g"])
             held = sum(one.node.live.users.holds_out(f"u{n}") for n in range(30))
-            each = {"slates": 1, "impressions": 2, "clicks": 1, "yuan": 2, "seconds": 12, "daily": 1, "returned": 0}
+            each = {"slates": 1, "impressions": 2, "clicks": 1, "fen": 200, "seconds": 12, "daily": 1, "returned": 0}
             for side, many in (("free", 30 - held), ("held", held)):
                 found = {name: sum(came.get(f"{side}{g}_{name}", 0) for g in range(GROUPS)) for name in each}
                 assert found == {name: n * many for name, n in each.items()}

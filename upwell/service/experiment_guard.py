@@ -46,10 +46,10 @@ class Counted(NamedTuple):
 COUNTED = {
     "ctr": Counted({"clicks": 1.0}, "impressions"),
     "real_engagement": Counted({"valid": 1.0, "shares": 2.0}, "impressions"),
-    "gmv_per_user": Counted({"yuan": 1.0}, "users"),
+    "gmv_per_user": Counted({"fen": 0.01}, "users"),
     "watch_minutes_per_user": Counted({"seconds": 1.0 / 60.0}, "users"),
     "impressions_per_user": Counted({"impressions": 1.0}, "users"),
-    "gmv_per_dau": Counted({"yuan": 1.0}, "daily"),
+    "gmv_per_dau": Counted({"fen": 0.01}, "daily"),
     "watch_minutes_per_dau": Counted({"seconds": 1.0 / 60.0}, "daily"),
     "heated_share": Counted({"heated": 1.0}, "impressions"),
     "d1_retention": Counted({"returned": 1.0}, "daily"),

@@ -63,7 +63,7 @@ def live(store: Store, version: str) -> dict[str, float]:
         sums[name.partition("_")[2]] += n  # of all groups, of the holdout too
     out: dict[str, float] = msgspec.msgpack.decode(kept) if kept is not None else {}
     if sums["daily"] >= ENOUGH:
-        out["gmv_per_dau"] = sums["yuan"] / sums["daily"]
+        out["gmv_per_dau"] = sums["fen"] / 100.0 / sums["daily"]
         out["watch_minutes_per_dau"] = sums["seconds"] / 60.0 / sums["daily"]
         out["impressions_per_dau"] = sums["impressions"] / sums["daily"]
         out["ctr"] = sums["clicks"] / max(sums["impressions"], 1)

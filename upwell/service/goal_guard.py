@@ -44,14 +44,15 @@ class Counted(NamedTuple):
     of: str = ""
     controlled: bool = True  # the holdout has it too
     level: bool = False  # it is known at any hour, and not only how it changes
+    weight: float = 1.0  # of one in the sum, in events
 
 
 WATCHED = {
     "ctr": Counted("clicks", "impressions", level=True),
     "heated_share": Counted("heated", "impressions", controlled=False, level=True),
     "d1_retention": Counted("returned", "daily"),
-    "gmv_per_day": Counted("yuan"),
-    "gmv_per_dau": Counted("yuan", "daily"),
+    "gmv_per_day": Counted("fen", weight=0.01),
+    "gmv_per_dau": Counted("fen", "daily", weight=0.01),
     "watch_minutes_per_dau": Counted("seconds", "daily"),
     "impressions_per_dau": Counted("impressions", "daily"),
 }
@@ -152,7 +153,7 @@ def counted(tally: Mapping[str, int], sides: Sequence[str], how: Counted) -> Cou
     def of(name: str) -> npt.NDArray[np.float64]:
         return np.stack([by_group(tally, side, name) for side in sides]).sum(axis=0)
 
-    sums = of(how.sum)
+    sums = how.weight * of(how.sum)
     units = of(how.of) if how.of else np.full(GROUPS, 1.0 / GROUPS)
     whole, unit = float(sums.sum()), float(units.sum())
     if whole <= 0.0 or unit <= 0.0:

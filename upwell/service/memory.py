@@ -37,6 +37,17 @@ ERASED = 10_000
 """Erased users who are remembered."""
 
 
+class Before(NamedTuple):
+    """What was known of a place before an event."""
+
+    clicked: bool
+    valid: bool
+    shared: bool
+    purchased: bool
+    value: float
+    dwell_s: float
+
+
 class Slate(NamedTuple):
     """What events of a decision are matched with."""
 
@@ -169,11 +180,11 @@ class Memory:
         outcome.events.add(event.event_id)
         at = shown.ids.index(event.content_id) if shown else 0
         place = outcome.places.setdefault(at, records.Place())
-        before = (place.clicked, place.valid, place.shared, place.purchased, place.value, place.dwell_s)
+        before = Before(place.clicked, place.valid, place.shared, place.purchased, place.value, place.dwell_s)
         merge(place, event)
-        if place.clicked and not before[0]:
+        if place.clicked and not before.clicked:
             self._step(event.user_id, click)
-        if place.valid and not before[1]:
+        if place.valid and not before.valid:
             self._step(event.user_id, click._replace(kind=steps.VIEW))
         self._count(event, place, before, bool(shown and shown.kinds[at] == slate.HEATED))
         if shown is not None and shown.weights:
@@ -208,16 +219,15 @@ class Memory:
         """Fold what was told of an account: how old it is. ``at_ms``: when it was logged, where trails are kept."""
         self._step(user.id, Step(at_ms, steps.ACCOUNT, "", "", user.created_at))
 
-    def _count(self, event: Interaction, place: records.Place, before: tuple[object, ...], heated: bool) -> None:
-        clicked, valid, shared, purchased, value, dwell_s = before
+    def _count(self, event: Interaction, place: records.Place, before: Before, heated: bool) -> None:
         row = self.contents.rows.at.get(event.content_id, NOBODY)
         gained: dict[str, int] = {
-            "clicks": place.clicked and not clicked,
-            "valid": place.valid and not valid,
-            "shares": place.shared and not shared,
-            "purchases": place.purchased and not purchased,
-            "value_fen": round(place.value * 100) - round(value * 100),  # type: ignore[operator]
-            "dwell_ms": round(place.dwell_s * 1000) - round(dwell_s * 1000),  # type: ignore[operator]
+            "clicks": place.clicked and not before.clicked,
+            "valid": place.valid and not before.valid,
+            "shares": place.shared and not before.shared,
+            "purchases": place.purchased and not before.purchased,
+            "value_fen": round(place.value * 100) - round(before.value * 100),
+            "dwell_ms": round(place.dwell_s * 1000) - round(before.dwell_s * 1000),
         }
         if heated:
             gained |= {"heated_clicks": gained["clicks"], "heated_valid": gained["valid"]}
@@ -228,13 +238,14 @@ class Memory:
         if gained["clicks"]:
             self._hour(event.ts)["held_clicks" if self.users.holds_out(event.user_id) else "free_clicks"] += 1
 
-    def _weigh(self, shown: Slate, user_id: str, place: records.Place, before: tuple[object, ...]) -> None:
+    def _weigh(self, shown: Slate, user_id: str, place: records.Place, before: Before) -> None:
         """Count what came of a slate for the weights that it was decided under, and for experiments' arms."""
         side = self._side(user_id)
         gained = {
-            "clicks": place.clicked and not before[0], "valid": place.valid and not before[1],
-            "shares": place.shared and not before[2],
-            "yuan": round(place.value) - round(before[4]), "seconds": round(place.dwell_s) - round(before[5]),  # type: ignore[call-overload]
+            "clicks": place.clicked and not before.clicked, "valid": place.valid and not before.valid,
+            "shares": place.shared and not before.shared,
+            "fen": round(place.value * 100) - round(before.value * 100),
+            "seconds": round(place.dwell_s) - round(before.dwell_s),
         }  # fmt: skip
         for came in self._counters(shown):
             for name, amount in gained.items():
