@@ -122,13 +122,13 @@ async def decision(node: Node, line: wire.Logged, content: str | None) -> dict[s
         "experiments": {one.experiment: one.arm for one in line.experiments},
         "mind": dict(zip(MIND, line.mind, strict=True)) if line.mind else None,
         "explore_probability": line.question.probability if line.question is not None else 0.0,
-        "items": [item(place, k, stories, line.ts) for k, place in enumerate(line.places)],
-        "instead": [item(place, k, stories, line.ts) for k, place in enumerate(line.instead)],
+        "items": [item(place, k, stories, line) for k, place in enumerate(line.places)],
+        "instead": [item(place, k, stories, line) for k, place in enumerate(line.instead)],
     }
     return out if content is None else out | {"content": content, "ways": why.ways(line, content)}
 
 
-def item(place: wire.Place, position: int, stories: dict[str, list[bytes]], ts: int) -> dict[str, Any]:
+def item(place: wire.Place, position: int, stories: dict[str, list[bytes]], line: wire.Logged) -> dict[str, Any]:
     """A place; of a heated one also the grant that paid for it."""
     about = words.groups(place.contributions)
     says = words.of_place(place.reasons, about)
@@ -142,7 +142,7 @@ def item(place: wire.Place, position: int, stories: dict[str, list[bytes]], ts: 
         "logit": place.logit,
         "contributions": place.contributions,
         "groups": about,
-        "grant": story.paying(stories.get(place.id, ()), ts),
+        "grant": story.paying(stories.get(place.id, ()), line.ts, line.purse),
         "sentence": says.en,
         "sentence_zh": says.zh,
     }
