@@ -318,7 +318,8 @@ def applied(books: Books, ticked: Ticked) -> None:
     books.fit(len(ticked.outstanding))
     for name, values in ticked.changes.items():
         books.of[name][: len(values)] += values
-    books.opened[ticked.rows] = True
+    if not books.purse:  # an arm's account is opened and closed by what is moved
+        books.opened[ticked.rows] = True
     books.withdrawn[: len(ticked.withdrawn)] = ticked.withdrawn
     books.verdict[: len(ticked.verdict)] = ticked.verdict
     books.granted_today += int(ticked.changes["granted"].sum())
