@@ -1,14 +1,17 @@
-"""Experiments that split money: each arm heats out of its own purse, and coins move between purses and are never made."""
+"""Experiments that split money: each arm heats out of its own purse; coins move between purses and are never made."""
 
 from __future__ import annotations
 
+import asyncio
 from fractions import Fraction
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from inside import Inside, inside
 from service_samples import DAY_MS, known_user, request, shown
 from ticker_samples import ANN, COLUMN, TICK_MS, Server
 
@@ -197,6 +200,85 @@ def test_what_an_arms_users_are_shown_is_paid_from_its_purse_and_folds_the_same_
     for purse, many in heated.items():
         assert fresh.contents.spent(purse, fresh.contents.all_rows).sum() == many
     assert not server.live.failures
+
+
+# ---- over HTTP
+
+
+def test_from_its_beginning_to_its_end_over_http_with_a_restart_in_between(tmp_path):
+    arms = [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5, "settings": {"mode": "rules"}}]
+    wanted = {"experiment": {"name": "halves", "design": "budget_split", "arms": arms}}
+    given = {
+        "holdout": 0.0, "cap": 1.0, "chance": 150.0, "pool": 1.0, "daily_impressions": 30_000.0, "live_contents": 300.0
+    }  # fmt: skip
+    heated = {A: 0, B: 0}
+
+    async def slates(one: Inside, users: range) -> None:
+        for n in users:
+            body = {"user_id": f"u{n}", "candidates": [{"id": f"x{i}", "score": 1.0} for i in range(6)], "size": 5}
+            answer = await one.done("POST", "/recommend", body)
+            its = (await one.done("GET", f"/decisions/{answer['decision_id']}"))["experiments"]["halves"]
+            heated[f"halves/{its}"] += sum(item["heated"] for item in answer["items"])
+
+    async def state(one: Inside) -> dict[str, dict]:
+        return {id: await one.done("GET", f"/contents/{id}") for id in "abc"}
+
+    async def begin():
+        async with inside(tmp_path, **given) as one:
+            await one.node.tick()
+            assert (await one("POST", "/experiments", wanted)).status_code == 201
+            another = msgspec.json.decode(msgspec.json.encode(wanted))
+            another["layer"] = "second"
+            del another["experiment"]["arms"][1]["settings"]
+            another["experiment"]["name"] = "other"
+            refused = await one("POST", "/experiments", another)
+            assert refused.status_code == 409
+            assert "halves splits the pool" in refused.json()["error"]["message"]
+            await one.node.tick()
+            found = await state(one)
+            for told in found.values():
+                assert told["budget_coins"] < 100.0
+                assert {purse: its["granted"] for purse, its in told["purses"].items()} == {A: 15, B: 15}
+                # What was granted before goes back: nobody is left whom it was for.
+                assert (told["grant"]["granted"], told["grant"]["released"]) == (30, 0)
+            for _ in range(2):
+                await one.node.tick()
+            for told in (await state(one)).values():
+                assert told["grant"]["released"] == 30
+                assert [line["released"] for line in told["story"] if line["what"] == "returned"] == [30]
+            await slates(one, range(30))
+            assert all(heated.values())
+            await one.node.saver.flush()
+            return await state(one)
+
+    async def end(before):
+        async with inside(tmp_path, **given) as one:
+            assert await state(one) == before
+            await one.node.tick()
+            await slates(one, range(30, 50))
+            spent = {
+                purse: sum(told["purses"][purse]["spent"] for told in (await state(one)).values()) for purse in (A, B)
+            }
+            assert spent == heated
+            assert (await one("DELETE", "/experiments/halves")).status_code == 200
+            paid = {
+                id: sum(its["spent"] * its["price_coins"] for its in told["purses"].values())
+                for id, told in (await state(one)).items()
+            }
+            for _ in range(3):
+                one.wait(2_000)
+                await one.node.tick()
+            for id, told in (await state(one)).items():
+                assert told["purses"] == {}
+                grant = told["grant"]
+                assert told["budget_coins"] + grant["outstanding"] * grant["price_coins"] == pytest.approx(
+                    100 - paid[id]
+                )
+                assert told["counts"]["heated"] > 0
+                assert grant["spent"] == 0, "all was shown by the arms"
+            assert not one.node.live.failures
+
+    asyncio.run(end(asyncio.run(begin())))
 
 
 # ---- whatever happens

@@ -20,7 +20,7 @@ from upwell.regulator.designs import parts
 from upwell.regulator.layers import BUCKETS
 from upwell.regulator.ledger import COIN
 from upwell.service import story, ticker
-from upwell.service.arms import Play, Split
+from upwell.service.arms import AS_IS, Play, Split
 from upwell.service.recommend import Grants
 from upwell.service.records import COLUMN, in_purse
 from upwell.service.settings import Settings
@@ -60,8 +60,18 @@ def dealt(split: Split, amount: Longs, unit: npt.NDArray[Any]) -> dict[str, Long
 def shares(split: Split) -> dict[str, float]:
     """Of the platform, by purse."""
     first, end = split.experiment.buckets
-    each = [(end - first) / BUCKETS * width / BUCKETS for width in split.experiment.widths]
-    return dict(zip([*running(split), ""], [*each, max(1.0 - sum(each), 0.0)], strict=True))
+    each = [(end - first) * width for width in split.experiment.widths]
+    return {
+        name: n / BUCKETS**2 for name, n in zip([*running(split), ""], [*each, BUCKETS**2 - sum(each)], strict=True)
+    }
+
+
+def heats(split: Split | None, purse: str) -> bool:
+    """Whether a purse may grant anything: its arm runs, heats, and has users."""
+    if split is None:
+        return not purse
+    play = running(split).get(purse, AS_IS if not purse else None)
+    return play is not None and play.heating and play.mode != "ranker" and shares(split)[purse] > 0.0
 
 
 def its_own(settings: Settings, split: Split, purse: str, daily_impressions: float, day: int) -> Settings:
@@ -153,6 +163,9 @@ def _split_anew(
     rows, base, mine = contents.all_rows, books[""], [books[name] for name in running(split)]
     keys, stage = contents.key[rows], split.stage + 1
     anew = np.any([one.of["stage"][rows] != stage for one in mine], axis=0)
+    for name, share in shares(split).items():
+        if share == 0.0:  # coins that came back to where nobody is left are for those who are
+            anew |= books[name].of["budget_units"][rows] != 0
     # An account that is not open yet has a first budget.
     had = np.where(base.opened[rows], base.of["budget_units"][rows], round(settings.budget * COIN))
     whole = had + changes[""]["budget_units"] + sum(one.of["budget_units"][rows] for one in mine)
@@ -199,12 +212,11 @@ def wound_down(
         name = contents.rows.names[int(rows[i])]
         deltas = {in_purse(what, books.purse): int(values[i]) for what, values in changes.items() if values[i]}
         batch.add("grant", name, deltas)
-        batch.append("grant", name, story.ended(now_ms, int(back[i]), books.purse))
+        batch.append("grant", name, story.returned(now_ms, int(back[i]), books.purse))
     ticker.count_day(batch, books.purse, now_ms // DAY_MS, granted=0, released=int(back.sum()))
     withdrawn = ticker.scattered(outstanding - back > 0, rows, size)
     nobody = Grants(np.full((len(centres), 1), NOBODY, np.int32), purse=books.purse)
     by_row = {what: ticker.scattered(values, rows, size) for what, values in changes.items()}
+    cheat = ticker.scattered(ticker.cheats(contents), rows, size)
     none = np.zeros(size, np.int64)
-    return Ticked(
-        batch, nobody, centres, none, withdrawn, rows, none.astype(bool), by_row, books.verdict[:size].copy()
-    )  # fmt: skip
+    return Ticked(batch, nobody, centres, none, withdrawn, rows, cheat, by_row, books.verdict[:size].copy())

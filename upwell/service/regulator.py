@@ -192,9 +192,9 @@ class Regulator:
         of_users, heated = figures.of_users(self.live.users, now_ms), purses.seen(contents, self.every)
         program, batch = self._program(), Batch()
 
-        def once(books: ticker.Books, settings: Settings, play: Play | None) -> ticker.Ticked:
+        def once(books: ticker.Books, settings: Settings, play: Play) -> ticker.Ticked:
             owing = None if lent is None else lent[books.purse]
-            if play is None or not play.heating or play.mode == "ranker":
+            if not purses.heats(split, books.purse):
                 return purses.wound_down(contents, books, self.centres, now_ms, owing, batch)
             return ticker.once(
                 settings, contents, books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
@@ -208,7 +208,7 @@ class Regulator:
             seen_by = self.settings
             if split is not None and name in plays:
                 seen_by = purses.its_own(seen_by, split, name, self.daily_impressions, self.books.day)
-            every[name] = once(books, seen_by, plays.get(name))
+            every[name] = once(books, seen_by, plays.get(name, AS_IS))
         ticked = replace(every.pop(""), arms=every)
         ticked.batch.put("meta", figures.ID, msgspec.msgpack.encode(of_users))
         ticked.batch.put("meta", "rates", msgspec.msgpack.encode(self.rates))

@@ -59,9 +59,9 @@ SAYS: dict[str, Said] = {
         "People clicked it far less than other content, so its heating stopped.", "点击率远低于平均,停止加热。"
     ),
     "outgrown": Said("It is old and seen enough to need no heating.", "已有足够曝光,不再需要加热。"),
-    "ended": Said(
-        "An experiment ended: what was left of a grant in it, {released} impressions, went back to the pool.",
-        "实验结束:其中未用完的{released}次曝光退回总池。",
+    "returned": Said(
+        "Nobody is left whom this experiment's grant is for: {released} impressions went back to the pool.",
+        "该实验额度已无对应用户:{released}次曝光退回总池。",
     ),
     "day": Said(
         "By then: {impressions} impressions ({heated} heated), {clicks} clicks, {valid} of them watched.",
@@ -74,7 +74,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     """What a tick, or a day, came to for a content."""
 
     ts: int
-    what: str  # of ``CODES``, ``ended`` or ``day``
+    what: str  # of ``CODES``, ``returned`` or ``day``
     asked: int = 0  # impressions
     granted: int = 0
     released: int = 0
@@ -146,9 +146,9 @@ def lines(
         )
 
 
-def ended(now_ms: int, released: int, purse: str) -> bytes:
-    """A line of a grant whose purse is there no more."""
-    return encoder.encode(Line(now_ms, "ended", released=released, purse=purse))
+def returned(now_ms: int, released: int, purse: str) -> bytes:
+    """A line of a grant whose purse heats nobody any more."""
+    return encoder.encode(Line(now_ms, "returned", released=released, purse=purse))
 
 
 def day(now_ms: int, counts: list[int]) -> bytes:

@@ -200,8 +200,7 @@ def once(
     left = max(pool - books.used_today, 0)
     zero = np.int64(0)
     before = Ledger(np.int64(left), budget, outstanding, books.of["price_units"][rows], zero, zero, zero, np.float32(0))
-    cheat = guards.proven_cheat(np, column["clicks"], column["valid"])
-    cheat = (cheat | (low >= ZEROED)) & ~cleared
+    cheat = cheats(contents)
     frozen = trust.frozen(low, silent)
     state = tick.opened(np, 1, 0.0)._replace(
         ledger=before, hour_impressions=np.float32(1.0), hour_heated=np.float32(heated_share),
@@ -294,11 +293,18 @@ def once(
 
     many = min(len(full), max(4 * PLACES, 16 * PLACES * len(centres) // 8))
     held, there = held_by(np, full, scattered(owed, rows, len(full)), turn, fit, many, PLACES)
-    cheats = np.zeros(len(full), bool)
-    cheats[rows] = cheat
     given = np.where(there, held, NOBODY).astype(np.int32)
     grants = Grants(given, None if heat is None else heat[given], purse)
-    return Ticked(batch, grants, centres, full, withdrawn, rows, cheats, by_row, scattered(verdict, rows, len(full)))
+    cheat, verdict = (scattered(values, rows, len(full)) for values in (cheat, verdict))
+    return Ticked(batch, grants, centres, full, withdrawn, rows, cheat, by_row, verdict)
+
+
+def cheats(contents: Contents) -> npt.NDArray[np.bool_]:
+    """Which live contents cheat for certain, unless an operator says that they do not."""
+    rows = contents.all_rows
+    clicks, valid = (contents.counts[rows, COLUMN[name]] for name in ("clicks", "valid"))
+    low = contents.low[rows]
+    return (guards.proven_cheat(np, clicks, valid) | (low >= ZEROED)) & (low != trust.CLEARED)
 
 
 def count_day(batch: Batch, purse: str, day: int, **counted: int) -> None:
