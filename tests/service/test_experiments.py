@@ -67,7 +67,7 @@ def arms_of(store, holdout: float = 0.0) -> Arms:
         (plan(heating=1), "experiment.arms.treated.settings"),
         (plan(policy=1), "experiment.arms.treated.settings"),
         (Plan(Experiment(name="x", arms=(Arm(name="a", share=1.0),))), "experiment.arms"),
-        (Plan(msgspec.structs.replace(plan().experiment, design="budget_split")), "experiment.design"),
+        (Plan(msgspec.structs.replace(plan().experiment, design="co_diverted")), "experiment.design"),
         (targeted(Target(of="content", attribute="tag", comparison="==", value="food")), "experiment.targets"),
     ],
 )

@@ -119,6 +119,9 @@ def test_what_paid_for_a_place_is_the_last_grant_before_it():
         msgspec.json.encode(story.Line(ts, what, granted=granted))
         for ts, what, granted in ((10, "chance", 5), (20, "waiting", 0), (30, "granted", 7), (40, "hopeless", 0))
     ]
-    assert story.paying(lines, 9) is None
-    assert story.paying(lines, 29)["what"] == "chance"
-    assert story.paying(lines, 99)["granted"] == 7
+    assert story.paying(lines, 9, "") is None
+    assert story.paying(lines, 29, "")["what"] == "chance"
+    assert story.paying(lines, 99, "")["granted"] == 7
+    arms = msgspec.json.encode(story.Line(35, "granted", granted=2, purse="x/a"))
+    assert story.paying([*lines, arms], 99, "")["granted"] == 7, "an arm's own grant pays for its users alone"
+    assert story.paying([*lines, arms], 99, "x/a")["granted"] == 2

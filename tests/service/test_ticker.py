@@ -58,7 +58,7 @@ def test_a_grant_that_servers_may_still_show_is_not_released():
     lent = np.zeros(len(server.live.contents.live), np.int64)
     lent[row] = 1
     for held in (lent, lent, 0 * lent):
-        ticked = server.regulator.run(server.live.contents, 0.0, server.now, server.regulator.lease, None, held)
+        ticked = server.regulator.run(server.live.contents, 0.0, server.now, server.regulator.lease, None, {"": held})
         assert ticked.outstanding[row] == 0
         assert (ticked.changes["released"][row] > 0) == (held is not lent)
 

@@ -99,6 +99,11 @@ class Experiment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise BadRequest(f"{it}: a budget_split takes no targets")
 
     @property
+    def splits_money(self) -> bool:
+        """Whether each arm has its own part of the pool and of contents' accounts."""
+        return self.design in ("budget_split", "co_diverted")
+
+    @property
     def widths(self) -> list[int]:
         """The arms' shares in buckets."""
         return [whole(f"experiment {self.name}: arm {arm.name}: share", arm.share) for arm in self.arms]

@@ -28,6 +28,7 @@ class Report(msgspec.Struct):
     at_ms: int
     journal: str = ""  # what it logs to, held by one server at a time
     began: int = 0  # the offset of its first entry there
+    purses: dict[str, By] = msgspec.field(default_factory=dict[str, By])  # ``shown`` out of each arm's (``arms.Split``)
 
 
 class Share(msgspec.Struct):
@@ -46,16 +47,16 @@ class Share(msgspec.Struct):
 
 
 class Allowances(msgspec.Struct):
-    """Every server's share. Kept in the store with the books, in the same writes."""
+    """Every server's share of a purse's grants. Kept in the store with the books, in the same writes."""
 
     servers: dict[str, Share] = msgspec.field(default_factory=dict[str, Share])
 
-    def acknowledge(self, server: str, report: Report) -> None:
+    def acknowledge(self, server: str, report: Report, purse: str = "") -> None:
         """Take a server's report in: what it showed, and that it goes by the allowance it names."""
         share = self.servers.setdefault(server, Share())
         if report.at_ms <= share.at_ms:
             return
-        share.shown |= report.shown
+        share.shown |= report.purses.get(purse, {}) if purse else report.shown
         share.at_ms, share.journal, share.began, share.settled = report.at_ms, report.journal, report.began, False
         share.traffic, share.impressions = report.impressions - share.impressions, report.impressions
         if report.number >= share.number:

@@ -10,7 +10,7 @@ from upwell.agents import network
 from upwell.errors import BadRequest
 from upwell.regulator.assignment import NONE, Table, tables, unit_id
 from upwell.regulator.designs import washes_out
-from upwell.regulator.layers import Arm
+from upwell.regulator.layers import Arm, Experiment
 from upwell.regulator.targeting import Traits
 from upwell.service import experiments, learned, versions, wire
 from upwell.service.experiments import Experiments, Held
@@ -27,12 +27,25 @@ class Play(NamedTuple):
     learned: Learned | None = None
     exploration: float = 1.0
     heating: bool = True
+    purse: str = ""  # what they are heated from: see ``Split``
 
 
 AS_IS = Play()
 
 
 NOTHING: Mapping[str, Any] = {}
+
+
+class Split(NamedTuple):
+    """The experiment whose arms have money of their own, as it runs now.
+
+    Each arm has a *purse*: of the pool and of each content's account what its share is, as of users. Who is in no arm
+    has the rest. ``stage``: see ``Held``. ``plays``: by arm, each with its purse's name.
+    """
+
+    experiment: Experiment
+    stage: int
+    plays: tuple[Play, ...]
 
 
 class Part(NamedTuple):
@@ -54,6 +67,7 @@ class Arms:
         self._plays: dict[tuple[str, str], Play] = {}
         self._held: dict[str, Held] = {}
         self.targeted = False  # whether any experiment asks for attributes of users
+        self.split: Split | None = None
 
     def look(self, offsets: dict[str, int]) -> bool:
         """Hear of changes; whether there were any. ``offsets``: the store's. Raises StoreDown."""
@@ -67,23 +81,31 @@ class Arms:
     def _take(self, found: Experiments) -> None:
         made = tables(found.layers(), self.holdout)
         self._plays = {
-            (one.name, arm.name): self._play(one.name, arm) for one in found.running for arm in one.plan.experiment.arms
+            (one.name, arm.name): self._play(one.plan.experiment, arm)
+            for one in found.running
+            for arm in one.plan.experiment.arms
         }
+        self.split = next((self._split(one) for one in found.running if one.plan.experiment.splits_money), None)
         self._held = {one.name: one for one in found.running}
         self._tables = made
         self.targeted = any(one.plan.experiment.targets for one in found.running)
 
-    def _play(self, name: str, arm: Arm) -> Play:
+    def _split(self, held: Held) -> Split:
+        experiment = held.plan.experiment
+        return Split(experiment, held.stage, tuple(self._plays[held.name, arm.name] for arm in experiment.arms))
+
+    def _play(self, experiment: Experiment, arm: Arm) -> Play:
         given, found = arm.settings, None
         mode, version = str(given.get("mode", "")), given.get("policy")
         if version is not None:
             try:
                 found, mode = self._learned(str(version)), "policy"
             except BadRequest as error:
-                log.error("experiment %s, arm %s: %s; it decides as without it", name, arm.name, error)
+                log.error("experiment %s, arm %s: %s; it decides as without it", experiment.name, arm.name, error)
         exploration, heating = given.get("exploration", 1.0), given.get("heating", True)
         assert isinstance(exploration, int | float)  # checked when it began
-        return Play(mode, found, float(exploration), bool(heating))
+        purse = f"{experiment.name}/{arm.name}" if experiment.splits_money else ""
+        return Play(mode, found, float(exploration), bool(heating), purse)
 
     def _learned(self, version: str) -> Learned:
         """A version that the store has, or a policy that is shipped: by name, never by path."""
@@ -129,7 +151,7 @@ class Arms:
             own = self._plays[experiment.name, arm.name]
             play = Play(
                 own.mode or play.mode, own.learned or play.learned, own.exploration * play.exploration,
-                own.heating and play.heating,
+                own.heating and play.heating, own.purse or play.purse,
             )  # fmt: skip
             held = self._held[experiment.name]
             if not washes_out(experiment, now_ms // 1_000):

@@ -23,6 +23,8 @@ from upwell.state.port import Store
 
 ID = OFFSET = "experiments"
 """Of the record (kind ``meta``), and of the offset that counts its changes."""
+NAME_BYTES = 200
+"""Of names, which are joined in ids of the store."""
 KEPT = 500
 """Experiments; of more, no new one is begun: their names must not come again."""
 EVENTS = 100
@@ -43,7 +45,7 @@ MODES = ("ranker", "rules", "policy")
 SETTINGS = ("mode", "policy", "exploration", "heating", "ranker")
 """What an arm may set; what it leaves out is as without the experiment. ``ranker`` names one of the platform's, which
 ranks for the arm's users before it asks: who they are it learns from ``POST /v1/experiments/{id}/arms``."""
-DESIGNS = ("user_split", "switchback")
+DESIGNS = ("user_split", "budget_split", "switchback")
 """Those that the service carries."""
 
 
@@ -131,6 +133,9 @@ class Experiments(msgspec.Struct):
             if other.plan.layer != plan.layer and (both := mine & settings_of(other.plan.experiment)):
                 why = f"{other.name}, of another layer, sets {', '.join(sorted(both))} too: one would undo the other"
                 raise Refused(409, "conflict", why, "layer")
+            if other.plan.experiment.splits_money and plan.experiment.splits_money:
+                why = f"{other.name} splits the pool and contents' budgets already: one experiment at a time can"
+                raise Refused(409, "conflict", why, "experiment.design")
         held = Held(plan, [Event(at_ms, "running", who.key)], since_ms=at_ms)
         try:
             Experiments([*self.running, held]).layers()
@@ -171,12 +176,18 @@ def check(plan: Plan) -> None:
     """Raises Refused 422 for what the service cannot carry out."""
     experiment = plan.experiment
     if experiment.design not in DESIGNS:
-        raise Refused(422, "invalid", f"the service carries {' and '.join(DESIGNS)}", "experiment.design")
+        why = f"the service carries {', '.join(DESIGNS)}"
+        raise Refused(422, "invalid", why, "experiment.design")
     if len(experiment.arms) < 2:
         raise Refused(422, "invalid", "an experiment needs a control and another arm", "experiment.arms")
     if any(target.of != "user" for target in experiment.targets):
         why = "a whole slate is decided for its user: target by attributes of users"
         raise Refused(422, "invalid", why, "experiment.targets")
+    if any("/" in arm.name for arm in experiment.arms) and experiment.splits_money:
+        why = "arms that have money of their own are named without '/': their purses are experiment/arm"
+        raise Refused(422, "invalid", why, "experiment.arms")
+    if any(len(name.encode()) > NAME_BYTES for name in (experiment.name, *(arm.name for arm in experiment.arms))):
+        raise Refused(422, "invalid", f"names of experiments and arms have at most {NAME_BYTES} bytes", "experiment")
     for arm in experiment.arms:
         given, where = arm.settings, f"experiment.arms.{arm.name}.settings"
         if unknown := sorted(given.keys() - set(SETTINGS)):

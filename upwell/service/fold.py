@@ -158,12 +158,18 @@ def counted(
     rows: npt.NDArray[np.int32],
     heated: npt.NDArray[np.bool_],
     explored: npt.NDArray[np.bool_],
+    purse: str = "",
 ) -> None:
-    """Slates were shown: their impressions are counted. ``[B, K]`` each, ``rows`` as ``seen`` takes them."""
+    """Slates were shown: their impressions are counted. ``[B, K]`` each, ``rows`` as ``seen`` takes them.
+
+    ``purse``: what paid for those that are heated.
+    """
     known = np.maximum(rows, NOBODY)
     here = known != NOBODY  # filled, and by a content that is known
     each = [known[here], known[here & heated], known[here & explored]]
     contents.count_each(np.concatenate(each), np.repeat(COUNTED, [len(one) for one in each]))
+    if purse:
+        contents.spend(purse, each[1])
 
 
 def clicked(users: Users, contents: Contents, row: int, content: int, decision: int, shown_ms: int) -> None:

@@ -74,7 +74,7 @@ class Follower:
         self.live.obey(switch)
         if tick is not None:
             heard = told.decoder.decode(tick)
-            told.take(self.live, heard, self.live.shown_of, self.clock())
+            told.take(self.live, heard, self.clock())
             self._number = heard.number
 
     async def follow(self) -> None:
@@ -133,8 +133,9 @@ class Follower:
         """Tell the worker what this server showed of grants, and which tick it goes by."""
         live = self.live
         events = self.events
+        shown = {purse: dict(each) for purse, each in live.shown_of.items()}
         report = allowances.Report(
-            self._number, dict(live.shown_of), live.shown, self.clock(), events.partition, events.began
+            self._number, shown.pop(""), live.shown, self.clock(), events.partition, events.began, shown
         )
         batch = Batch()
         batch.put("member", live.server, msgspec.msgpack.encode(report))
@@ -144,7 +145,7 @@ class Follower:
         except StoreDown:
             # Whoever is not heard of for ``late_h`` is taken for dead, and what it had left is given to others.
             if report.at_ms - self._reported_ms > self.settings.late_h * HOUR_MS / 2:
-                live.contents.left[:] = 0
+                live.contents.keep_back()
             raise
         self._reported_ms = report.at_ms
 

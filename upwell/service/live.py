@@ -47,7 +47,9 @@ class Live(Memory):
         self.in_force = goals.first(goals.weights_of(settings.weights)).now
         self.arms: Arms | None = None  # of experiments, while any run
         self.centres: np.ndarray | None = None  # of segments: f32 [S, DIMS], unit length
-        self.shown_of: Counter[str] = Counter()  # heated impressions of each content since this server began
+        self.purses: dict[str, Grants] = {}  # of experiments' arms that have money of their own (``arms.Split``)
+        # Heated impressions of each content since this server began, by purse.
+        self.shown_of: dict[str, Counter[str]] = {"": Counter()}
         self.shown = 0  # impressions since then
         self.outbox: list[tuple[str, int, bytes]] = []  # decided, and to be logged: key, time, line
         self._decisions = 0
@@ -126,6 +128,10 @@ class Live(Memory):
         """Who decides: whom an arm names, but never more than the switch allows."""
         return MODES[min(MODES.index(self.mode), MODES.index(play.mode or self.mode))]
 
+    def policy_of(self, play: Play) -> Learned | None:
+        """The policy that turns the dials of contents and of the system for an arm; None: the rules."""
+        return (play.learned or self.learned) if self._mode(play) == "policy" else None
+
     def _current(self, one: Asked, now_ms: int) -> Asked:
         """The request with the rows of now: a user or content may have been forgotten while it waited."""
         name = one.request.user_id
@@ -151,7 +157,9 @@ class Live(Memory):
         playing, why = self.playing if self._mode(play) == "policy" else None, None
         if playing is not None and play.learned is not None:
             playing = playing._replace(learned=play.learned, trial=None)
-        grants = self.grants if play.heating else NO_GRANTS
+        grants = NO_GRANTS
+        if play.heating:
+            grants = self.purses.get(play.purse, NO_GRANTS) if play.purse else self.grants
 
         def decided_by(playing: Playing | None) -> recommend.Decided:
             return recommend.decide(
@@ -169,7 +177,7 @@ class Live(Memory):
             decided, playing, why = decided_by(None), None, "policy_failed"
         names, arm = self.contents.rows.names, "rules" if playing is None else "marl"
         lines = [
-            self._line(one, id, places, arm, now_ms, why, exposed)
+            self._line(one, id, places, arm, now_ms, why, exposed, play.purse)
             for one, id, places, exposed in zip(
                 asked, ids, wire.places_of(asked, decided, names), exposures, strict=True
             )
@@ -191,7 +199,7 @@ class Live(Memory):
             for line in lines:
                 self.show(line, self._to_log(line))
                 heated = [self.contents.rows.at[p.id] for p in line.places if p.kind == slate.HEATED]
-                self._count_window(len(line.places), np.asarray(heated, np.int64))
+                self._count_window(len(line.places), np.asarray(heated, np.int64), play.purse)
             return lines
         picked = decided.picked
         rows = np.where(decided.empty[:, 0], recommend.NO_CONTENT, picked.ids[:, 0])
@@ -205,8 +213,8 @@ class Live(Memory):
         heated = kind == slate.HEATED
         users = np.fromiter((one.user for one in asked), np.int64, len(asked))
         fold.seen(self.users, self.contents, users, decided.arrived, decision_keys(ids), rows, keys, now_ms)
-        fold.counted(self.contents, rows, heated, kind == slate.EXPLORED)
-        self._count_window(int((rows != recommend.NO_CONTENT).sum()), rows[heated])
+        fold.counted(self.contents, rows, heated, kind == slate.EXPLORED, play.purse)
+        self._count_window(int((rows != recommend.NO_CONTENT).sum()), rows[heated], play.purse)
         for line in lines:
             self._remember(line, self._to_log(line))
         return lines
@@ -237,7 +245,7 @@ class Live(Memory):
 
     def _line(
         self, one: Asked, id: str, places: list[wire.Place], arm: str, now_ms: int, why: str | None,
-        exposed: tuple[wire.Exposure, ...] = (),
+        exposed: tuple[wire.Exposure, ...] = (), purse: str = "",
     ) -> wire.Logged:  # fmt: skip
         version = {"rules": "rules-1", "raw": "ranker"}.get(arm) or (self.learned.version if self.learned else "")
         if why is None and self.mode == "policy" and self.learned is None:
@@ -248,16 +256,17 @@ class Live(Memory):
             self.in_force.weights, self.platform_ctr, why, one.request.request_id,
             experiments=exposed if not one.request.shadow else (),
             # When a user came before is not known of one who could not be read.
-            daily=one.user != NOBODY and last_day < today, returned=last_day == today - 1,
+            daily=one.user != NOBODY and last_day < today, returned=last_day == today - 1, purse=purse,
         )  # fmt: skip
 
-    def _count_window(self, impressions: int, heated_rows: np.ndarray) -> None:
+    def _count_window(self, impressions: int, heated_rows: np.ndarray, purse: str) -> None:
         self.window_shown += impressions
         self.window_heated += len(heated_rows)
         self.shown += impressions
         if len(heated_rows):
-            np.subtract.at(self.contents.left, heated_rows, 1)
-            self.shown_of.update(self.contents.rows.names[row] for row in heated_rows.tolist())
+            np.subtract.at(self.contents.left_in(purse), heated_rows, 1)
+            shown_of = self.shown_of.setdefault(purse, Counter())
+            shown_of.update(self.contents.rows.names[row] for row in heated_rows.tolist())
 
 
 def attributes(context: Mapping[str, Any], record: np.void | None, now_ms: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from upwell.regulator import slate
 from upwell.regulator.assignment import HOLDOUT_SALT
 from upwell.service import fold, records, steps, wire
 from upwell.service.keys import EARLY, OUTCOME, organic_key, organic_of, request_key
-from upwell.service.records import COLUMN, COUNTS, Early, Outcome, is_click, merge
+from upwell.service.records import COLUMN, Early, Outcome, is_click, merge
 from upwell.service.settings import Settings
 from upwell.service.steps import Step
 from upwell.service.tables import NOBODY, Contents, Users
@@ -106,7 +106,7 @@ class Memory:
         self._step(line.user_id, Step(line.ts, steps.SLATE, line.decision_id, "", line.platform_ctr, ids))
         kinds = np.asarray([[p.kind for p in line.places]]).reshape(1, -1)
         rows = steps.rows_of_slate(self.contents, ids)
-        fold.counted(self.contents, rows, kinds == slate.HEATED, kinds == slate.EXPLORED)
+        fold.counted(self.contents, rows, kinds == slate.HEATED, kinds == slate.EXPLORED, line.purse)
         self._remember(line, body)
 
     def _step(self, user_id: str, step: Step) -> None:
@@ -280,12 +280,8 @@ class Memory:
             batch.put("decision", f"{decision}{OUTCOME}", records.outcome_encoder.encode(outcome), user_id)
         self._touched.clear()
         # A store takes no larger steps than this; whoever sends so much at once gets the rest counted with the next.
-        rows = np.flatnonzero(self.contents.unsaved.any(-1))
-        new = np.clip(self.contents.unsaved[rows], -DELTA_MAX, DELTA_MAX)
-        for row, deltas in zip(rows.tolist(), new, strict=True):
-            fields = {name: int(n) for name, n in zip(COUNTS, deltas, strict=True) if n}
-            batch.add("content", self.contents.rows.names[row], fields)
-        self.contents.unsaved[rows] -= new
+        for name, fields in self.contents.new_counts(DELTA_MAX).items():
+            batch.add("content", name, fields)
         for id, counted in self.platform.items():
             batch.add("meta", id, {name: max(min(n, DELTA_MAX), -DELTA_MAX) for name, n in counted.items()})
         self.platform.clear()
@@ -301,7 +297,7 @@ class Memory:
     def discard(self) -> None:
         """Drop what is new: this server's fold is provisional, another one's goes to the store."""
         self.users.dirty.clear()
-        self.contents.unsaved[:] = 0
+        self.contents.discard()
         self.platform.clear()
 
     def written(self, batch: Batch) -> None:
@@ -345,5 +341,5 @@ class Memory:
         """A content as it is now, with what the store has counted of it; None leaves the counts as they are."""
         row = self.contents.put(content)
         if counted is not None:
-            self.contents.counts[row] = [counted.get(name, 0) for name in COUNTS]
+            self.contents.load(row, counted)
         return row

@@ -84,6 +84,7 @@ class Grants:
 
     rows: npt.NDArray[np.int32]  # of contents ``[S, G]``, ``NOBODY`` where there is none
     dials: npt.NDArray[np.float32] | None = None  # ``learned.HEAT`` of each, f32 ``[S, G, 3]``; None: the rules'
+    purse: str = ""  # what they are granted from
 
 
 class Decided(NamedTuple):
@@ -202,7 +203,7 @@ def decide(
         # Segments may be newer than the grants matched to them, and more.
         segment = np.minimum(users.segment[place], len(grants.rows) - 1)
         heat = None if grants.dials is None else grants.dials[segment]
-        held, any_held, heated_by = matched(batch, grants.rows[segment], heat)
+        held, any_held, heated_by = matched(batch, grants.rows[segment], heat, contents.left_in(grants.purse))
         places = len(slate.heated_places(size))
         want = np.where(held_out | ~any_held, 0, places).tolist()
         # In the order of the batch, so that the cap holds after every single one of its slates.
@@ -312,11 +313,12 @@ def in_ring(arrived: npt.NDArray[np.void], keys: npt.NDArray[np.uint32]) -> npt.
 
 
 def matched(
-    batch: Batch, held: npt.NDArray[np.int32], dials: npt.NDArray[np.float32] | None
+    batch: Batch, held: npt.NDArray[np.int32], dials: npt.NDArray[np.float32] | None, left_of: npt.NDArray[np.int64]
 ) -> tuple[slate.Grants, npt.NDArray[np.bool_], Parts]:
     """The grants of each user's segment scored for this user, whether there are any ``[B]``, and the scores' parts.
 
     ``held``: contents with a grant in the user's segment, rows i32 ``[B, G]``. ``dials``: of these, see ``Grants``.
+    ``left_of``: impressions left, by row of the contents' table.
     """
     contents, platform_ctr, asked = batch.contents, batch.platform_ctr, batch.asked
     fit = np.matmul(contents.embedding[held], batch.profile[:, :, None])[..., 0]
@@ -329,7 +331,7 @@ def matched(
         idle = learned.idle(contents, held, batch.engaged)
     parts = policy.heat(np, fit, hope, impressions * platform_ctr, batch.settings.fit_weight, ours, theirs, idle)
     logits = total(parts)
-    left = contents.left[held]
+    left = left_of[held]
     usable = (held > NOBODY) & (left > 0) & contents.live[held] & np.isfinite(logits)
     usable &= ~in_ring(batch.arrived, contents.key[held])
     usable &= ~(batch.doubted[:, None] & (contents.low[held] >= NARROWED))

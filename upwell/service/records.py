@@ -61,6 +61,20 @@ COUNTS = (
 COLUMN = {name: i for i, name in enumerate(COUNTS)}
 
 
+def in_purse(counter: str, purse: str) -> str:
+    """The name of a content's or day's counter for one purse: an arm's (``arms.Split``), or everybody's, ``""``.
+
+    A content's counters of all purses lie together, so that they go with it, and coins move within one record.
+    """
+    return f"{counter} {purse}" if purse else counter
+
+
+def purse_of(counter: str) -> tuple[str, str]:
+    """What a counter counts, and the purse that it is of."""
+    what, _, purse = counter.partition(" ")
+    return what, purse
+
+
 def key_of(name: str) -> int:
     """A content's or decision's 32-bit number: the same everywhere and for ever, so that draws can be repeated."""
     return zlib.crc32(name.encode("utf-8"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -13,12 +14,14 @@ import numpy as np
 from upwell.errors import BadRequest
 from upwell.goals.program import Program, parse
 from upwell.regulator import guards
-from upwell.service import figures, ticker
+from upwell.service import figures, purses, ticker
+from upwell.service.arms import AS_IS, Play, Split
 from upwell.service.live import Live
 from upwell.service.memory import HOUR_MS
+from upwell.service.records import in_purse, purse_of
 from upwell.service.settings import Settings
 from upwell.service.tables import Contents, Floats
-from upwell.state.batch import Lease
+from upwell.state.batch import Batch, Lease
 from upwell.state.errors import Conflict, Fenced, StoreDown
 from upwell.state.port import Store, pages
 
@@ -53,6 +56,7 @@ class Regulator:
         """``owner``: of the lease ``tick``, the same after a restart."""
         self.settings, self.live, self.store, self.owner = settings, live, store, owner
         self.books = ticker.Books()
+        self.purses: dict[str, ticker.Books] = {}  # of experiments' arms: see ``purses``
         self.rates = Rates()
         self.number = 0
         self.centres: Floats = np.zeros((1, ticker.DIMS), np.float32)
@@ -60,10 +64,17 @@ class Regulator:
 
     def load(self) -> None:
         """Books and rates as the store has them."""
+        self.purses = {}
         for name, counters in pages(self.store.scan_counters, "grant"):
             row = self.live.contents.rows.at.get(name)
             if row is not None:
-                self.books.load(row, counters)
+                each: dict[str, dict[str, int]] = {"": {}}
+                for counter, n in counters.items():
+                    what, purse = purse_of(counter)
+                    each.setdefault(purse, {})[what] = n
+                self.books.load(row, each.pop(""))
+                for purse, of in each.items():
+                    self.purses.setdefault(purse, ticker.Books(purse)).load(row, of)
         rates, segments, day = self.store.get("meta", ["rates", "segments", "day"])
         if rates is not None:
             self.rates = msgspec.msgpack.decode(rates, type=Rates)
@@ -73,9 +84,21 @@ class Regulator:
             books = self.books
             books.day = int(day)
             (counted,) = self.store.counters("meta", [f"day {books.day}"])
-            books.carried, books.granted_today = counted.get("carried", 0), counted.get("granted", 0)
-            books.released_today = counted.get("released", 0)
+            for counter in counted:
+                purse = purse_of(counter)[1]
+                if purse:
+                    self.purses.setdefault(purse, ticker.Books(purse))
+            for one in self.every.values():
+                one.carried = counted.get(in_purse("carried", one.purse), 0)
+                one.granted_today = counted.get(in_purse("granted", one.purse), 0)
+                one.released_today = counted.get(in_purse("released", one.purse), 0)
+                one.stage_today = counted.get(in_purse("stage", one.purse), 0)
         self.number = self.store.offsets().get("tick", 0)
+
+    @property
+    def every(self) -> dict[str, ticker.Books]:
+        """Books by purse."""
+        return {"": self.books, **self.purses}
 
     def hold(self) -> Lease | None:
         """Keep or get the lease ``tick``, and with a new one the books as the store has them.
@@ -150,33 +173,77 @@ class Regulator:
         now_ms: int,
         lease: Lease,
         share: Callable[[ticker.Ticked], None] | None = None,
-        lent: ticker.Longs | None = None,
+        lent: Mapping[str, ticker.Longs] | None = None,
         silent: bool = False,
     ) -> ticker.Ticked:
         """One tick over a snapshot of the contents: allocate, and write the books. Raises the store's errors.
 
-        ``share`` adds to the batch what servers in other processes are to be told; ``lent``, ``silent``: see
-        ``ticker.once``.
+        ``share`` adds to the batch what servers in other processes are to be told; ``lent``, by purse, and ``silent``:
+        see ``ticker.once``.
         """
         self.step_rates(now_ms)
+        split = self.live.arms.split if self.live.arms is not None else None
+        for name in purses.running(split):
+            self.purses.setdefault(name, ticker.Books(name))
+        if self.purses:
+            self._move(contents, split, lent, lease)
         if now_ms // DAY_MS != self.books.day:
-            day = ticker.new_day(self.settings, contents, self.books, now_ms)
-            self._write(day.batch, lease)
-            ticker.begun(self.books, day)
-        program, of_users = self._program(), figures.of_users(self.live.users, now_ms)
-        ticked = ticker.once(
-            self.settings, contents, self.books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
-            self.platform_ctr, self.daily_impressions, self.live.in_force.weights, lent,
-            self.live.learned if self.live.mode == "policy" else None, program,
-            of_users, silent,
-        )  # fmt: skip
+            self._begin_day(contents, now_ms, split, lease)
+        of_users, heated = figures.of_users(self.live.users, now_ms), purses.seen(contents, self.every)
+        program, batch = self._program(), Batch()
+
+        def once(books: ticker.Books, settings: Settings, play: Play) -> ticker.Ticked:
+            owing = None if lent is None else lent[books.purse]
+            if not purses.heats(split, books.purse):
+                return purses.wound_down(contents, books, self.centres, now_ms, owing, batch)
+            return ticker.once(
+                settings, contents, books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
+                self.platform_ctr, self.daily_impressions, self.live.in_force.weights, owing,
+                self.live.policy_of(play), program, of_users, silent, heated[books.purse], batch,
+            )  # fmt: skip
+
+        plays = {"": AS_IS, **purses.running(split)}
+        every: dict[str, ticker.Ticked] = {}
+        for name, books in self.every.items():
+            seen_by = self.settings
+            if split is not None and name in plays:
+                seen_by = purses.its_own(seen_by, split, name, self.daily_impressions, self.books.day)
+            every[name] = once(books, seen_by, plays.get(name, AS_IS))
+        ticked = replace(every.pop(""), arms=every)
         ticked.batch.put("meta", figures.ID, msgspec.msgpack.encode(of_users))
         ticked.batch.put("meta", "rates", msgspec.msgpack.encode(self.rates))
         if share is not None:
             share(ticked)
         self._write(ticked.batch, lease)
         ticker.applied(self.books, ticked)
+        for name, one in ticked.arms.items():
+            ticker.applied(self.purses[name], one)
+        # What is over is closed: nothing of it is outstanding.
+        self.purses = {name: one for name, one in self.purses.items() if name in plays or one.opened.any()}
         return ticked
+
+    def _move(
+        self, contents: Contents, split: Split | None, lent: Mapping[str, ticker.Longs] | None, lease: Lease
+    ) -> None:
+        moves = purses.moved(self.settings, contents, self.every, split, lent)
+        if moves is not None:
+            self._write(moves.batch, lease)
+            purses.applied(self.every, moves)
+
+    def _begin_day(self, contents: Contents, now_ms: int, split: Split | None, lease: Lease) -> None:
+        """A day begins for all purses in one write; what contents earn is split as their accounts are."""
+        batch, arms = Batch(), purses.running(split)
+        earned = purses.earned(contents, self.every, split)
+        days = {
+            name: ticker.new_day(
+                self.settings, contents, books, now_ms, earned[name],
+                split.stage + 1 if split is not None and name in arms else 0, batch,
+            )
+            for name, books in self.every.items()
+        }  # fmt: skip
+        self._write(batch, lease)
+        for name, day in days.items():
+            ticker.begun(self.every[name], day)
 
     def _program(self) -> Program | None:
         """The reward program in force. One that this version does not read, such as a newer one's, is left out."""
@@ -206,15 +273,19 @@ class Regulator:
         contents = copy.copy(self.live.contents)
         contents.counts, contents.live = contents.counts.copy(), contents.live.copy()
         contents.low, contents.doubted = contents.low.copy(), contents.doubted.copy()
+        contents.purses = {name: purse.copy() for name, purse in contents.purses.items()}
         return contents
 
     def take(self, ticked: ticker.Ticked, now_ms: int) -> None:
         """A tick of this process: grants are at hand from the next request on. Shown meanwhile is taken off."""
-        live = self.live
+        live, contents, size = self.live, self.live.contents, len(ticked.outstanding)
         live.grants = ticked.grants
-        left = np.maximum(self.books.outstanding(live.contents, np.arange(len(ticked.outstanding))), 0)
-        live.contents.left[: len(left)] = np.where(live.contents.live[: len(left)], left, 0)
-        live.contents.cheat[: len(left)] = ticked.cheat
+        live.purses = {name: one.grants for name, one in ticked.arms.items()}
+        for name in {"", *contents.purses, *ticked.arms}:
+            books = self.every.get(name)
+            left = np.maximum(books.outstanding(contents, np.arange(size)), 0) if books is not None else np.int64(0)
+            contents.left_in(name)[:size] = np.where(contents.live[:size], left, 0)
+        contents.cheat[:size] = ticked.cheat
         live.throttle, live.platform_ctr = self.rates.throttle, self.platform_ctr
         live.look(self.scale, now_ms)
 

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from upwell.model import Content
+from upwell.service import ticker
 from upwell.service.clock import Clock
 from upwell.service.errors import Refused, store_down
 from upwell.service.live import Live
@@ -66,18 +67,21 @@ class Shelf:
 
     async def _forget(self, rows: list[int]) -> None:
         """Contents and their accounts removed; what they had left goes back to the pool. Raises StoreDown."""
-        contents, books, batch = self._live.contents, self._regulator.books, Batch()
+        contents, every, batch = self._live.contents, self._regulator.every, Batch()
         names = [contents.rows.names[row] for row in rows]
         batch.delete("content", *names)
-        contents.left[rows] = left = 0  # nothing of them is shown while this is written
+        for purse in ("", *contents.purses):
+            contents.left_in(purse)[rows] = 0  # nothing of them is shown while this is written
+        left: dict[str, int] = {}
         if not self._shared:
-            books.fit(max(rows) + 1)
-            left = int(np.maximum(books.outstanding(contents, np.asarray(rows)), 0).sum())
+            for purse, books in every.items():
+                books.fit(max(rows) + 1)
+                left[purse] = int(np.maximum(books.outstanding(contents, np.asarray(rows)), 0).sum())
+                ticker.count_day(batch, purse, self._clock() // DAY_MS, released=left[purse])
             batch.delete("grant", *names)
-            batch.add("meta", f"day {self._clock() // DAY_MS}", {"released": left})
         await asyncio.to_thread(self._store.write, batch)
-        if not self._shared:
-            books.released_today += left
-            books.close(rows)
+        for purse, back in left.items():
+            every[purse].released_today += back
+            every[purse].close(rows)
         for name in names:
             contents.forget(name)

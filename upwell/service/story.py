@@ -59,6 +59,10 @@ SAYS: dict[str, Said] = {
         "People clicked it far less than other content, so its heating stopped.", "点击率远低于平均,停止加热。"
     ),
     "outgrown": Said("It is old and seen enough to need no heating.", "已有足够曝光,不再需要加热。"),
+    "returned": Said(
+        "Nobody is left whom this experiment's grant is for: {released} impressions went back to the pool.",
+        "该实验额度已无对应用户:{released}次曝光退回总池。",
+    ),
     "day": Said(
         "By then: {impressions} impressions ({heated} heated), {clicks} clicks, {valid} of them watched.",
         "截至当时:曝光{impressions}次(加热{heated}次),点击{clicks}次,有效观看{valid}次。",
@@ -70,7 +74,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     """What a tick, or a day, came to for a content."""
 
     ts: int
-    what: str  # of ``CODES``, or ``day``
+    what: str  # of ``CODES``, ``returned`` or ``day``
     asked: int = 0  # impressions
     granted: int = 0
     released: int = 0
@@ -79,6 +83,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     match: float = 0.0  # cosine to the segment that it suits best
     score: dict[str, float] = {}  # of the request: named parts that add up to it
     counts: dict[str, int] = {}  # so far
+    purse: str = ""  # an arm's (``arms.Split``), or everybody's
 
 
 encoder = msgspec.json.Encoder()
@@ -108,7 +113,7 @@ def verdicts(
 
 def lines(
     now_ms: int, verdict: npt.NDArray[np.int8], last: npt.NDArray[np.int8], wanted: Requests, granted: Longs,
-    released: Longs, price_units: Longs, price: float, match: npt.NDArray[np.float32],
+    released: Longs, price_units: Longs, price: float, match: npt.NDArray[np.float32], purse: str,
 ) -> Iterator[tuple[int, bytes]]:  # fmt: skip
     """A line for each content of which there is something new to tell, by its place in ``[M]``.
 
@@ -135,9 +140,15 @@ def lines(
                     score={name: round(float(part[i]), 4) for name, part in (wanted.parts or {}).items()}
                     if asks
                     else {},
+                    purse=purse,
                 )
             ),
         )
+
+
+def returned(now_ms: int, released: int, purse: str) -> bytes:
+    """A line of a grant whose purse heats nobody any more."""
+    return encoder.encode(Line(now_ms, "returned", released=released, purse=purse))
 
 
 def day(now_ms: int, counts: list[int]) -> bytes:
@@ -155,7 +166,7 @@ def told(line: bytes) -> dict[str, Any]:
     return given | {"sentence": says.en.format_map(facts), "sentence_zh": says.zh.format_map(facts)}
 
 
-def paying(lines: Sequence[bytes], ts: int) -> dict[str, Any] | None:
-    """The grant that paid for what was shown at ``ts``: the last one before it."""
-    grants = [one for one in map(decoder.decode, lines) if one.granted and one.ts <= ts]
+def paying(lines: Sequence[bytes], ts: int, purse: str) -> dict[str, Any] | None:
+    """The grant that paid for what was shown at ``ts`` out of a purse: the last one before it."""
+    grants = [one for one in map(decoder.decode, lines) if one.granted and one.ts <= ts and one.purse == purse]
     return told(encoder.encode(grants[-1])) if grants else None

@@ -6,7 +6,7 @@ A gap in a table costs nothing: rows of what was forgotten are taken again by th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from upwell.agents.xp import absorb, absorbed, mix32
 from upwell.model import Content
 from upwell.regulator.assignment import below, unit_id
 from upwell.service import records
-from upwell.service.records import COUNTS, DIMS, USER, key_of
+from upwell.service.records import COLUMN, COUNTS, DIMS, USER, in_purse, key_of, purse_of
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -125,11 +125,35 @@ class Users:
         return [self.rows.names[row] for row in rows[first]]
 
 
+class Purse:
+    """What was shown of an arm's own grants, and what may be, by row of the contents' table."""
+
+    def __init__(self, rows: int) -> None:
+        self.heated: Ints = np.zeros(rows, np.int64)  # impressions, in the contents' ``counts`` too
+        self.unsaved: Ints = np.zeros(rows, np.int64)  # what is new of them
+        self.left: Ints = np.zeros(rows, np.int64)  # heated impressions this server may still show
+
+    def fit(self, rows: int) -> None:
+        """Room for ``rows`` rows."""
+        self.heated, self.unsaved, self.left = (grown(each, rows) for each in (self.heated, self.unsaved, self.left))
+
+    def copy(self) -> Purse:
+        """As it is now."""
+        out = Purse(0)
+        out.heated, out.unsaved, out.left = self.heated.copy(), self.unsaved.copy(), self.left.copy()
+        return out
+
+    def clear(self, row: int) -> None:
+        """A row's content is gone, or new."""
+        self.heated[row] = self.unsaved[row] = self.left[row] = 0
+
+
 class Contents:
     """Live contents by row. ``counts`` and ``unsaved`` are ``[M, len(COUNTS)]``: all, and what is new of it."""
 
     def __init__(self) -> None:
         self.rows = Rows()
+        self.purses: dict[str, Purse] = {}  # of experiments' arms that have money of their own, and of those that had
         self.info: dict[int, Content] = {}
         self.key: npt.NDArray[np.uint32] = np.zeros(256, np.uint32)
         self.embedding: Floats = np.zeros((256, DIMS), np.float32)
@@ -141,7 +165,7 @@ class Contents:
         self.doubted: Floats = np.zeros((256, 2), np.float32)  # clicks and valid views that are not to count
         self.counts: Ints = np.zeros((256, len(COUNTS)), np.int64)
         self.unsaved: Ints = np.zeros((256, len(COUNTS)), np.int64)
-        self.left: Ints = np.zeros(256, np.int64)  # heated impressions this server may still show
+        self.left: Ints = np.zeros(256, np.int64)  # heated impressions of everybody's grants this server may still show
         self.tag_bits: npt.NDArray[np.uint64] = np.zeros(256, np.uint64)  # a bit for each tag's hash
         self.tested: Ints = np.full(256, UNTESTED)  # organic impressions when its third day ended, as known here
 
@@ -152,6 +176,9 @@ class Contents:
             row = self.rows.take(content.id)
             for name in COLUMNS:
                 setattr(self, name, grown(getattr(self, name), row + 1))
+            for purse in self.purses.values():
+                purse.fit(row + 1)
+                purse.clear(row)
             self.tested[row] = UNTESTED
             self.key[row] = key_of(content.id)
             self.counts[row] = self.unsaved[row] = self.left[row] = 0
@@ -163,6 +190,71 @@ class Contents:
         self.followers[row] = max(content.creator_followers or 0, 1)
         self.live[row] = True
         return row
+
+    def load(self, row: int, counted: Mapping[str, int]) -> None:
+        """What the store has counted of a row's content."""
+        self.counts[row] = [counted.get(name, 0) for name in COUNTS]
+        for purse in self.purses.values():
+            purse.heated[row] = 0
+        for name, amount in counted.items():
+            what, purse_name = purse_of(name)
+            if purse_name and what == "heated":
+                self.purse(purse_name).heated[row] = amount
+
+    def purse(self, name: str) -> Purse:
+        """An arm's."""
+        found = self.purses.get(name)
+        if found is None:
+            found = self.purses[name] = Purse(len(self.live))
+        return found
+
+    def left_in(self, purse: str) -> Ints:
+        """Heated impressions of a purse's grants that this server may still show, by row; ``""``: everybody's."""
+        return self.purse(purse).left if purse else self.left
+
+    def keep_back(self) -> None:
+        """Nothing is to be heated by this server from now on."""
+        self.left[:] = 0
+        for purse in self.purses.values():
+            purse.left[:] = 0
+
+    def spent(self, purse: str, rows: Ints) -> Ints:
+        """Heated impressions that a purse paid for; ``""``: all that no arm's own did."""
+        if purse:
+            return self.purse(purse).heated[rows]
+        return self.counts[rows, COLUMN["heated"]] - sum(one.heated[rows] for one in self.purses.values())
+
+    def spend(self, purse: str, rows: npt.NDArray[Any]) -> None:
+        """Heated impressions, counted already, were shown out of an arm's purse; a row may come more than once."""
+        one = self.purse(purse)
+        np.add.at(one.heated, rows, 1)
+        np.add.at(one.unsaved, rows, 1)
+
+    def new_counts(self, most: int) -> dict[str, dict[str, int]]:
+        """What the store has not counted yet, by content, up to ``most`` of each: to be added to its counters."""
+        rows = np.flatnonzero(self.unsaved.any(-1))
+        new = np.clip(self.unsaved[rows], -most, most)
+        self.unsaved[rows] -= new
+        out: dict[str, dict[str, int]] = {}
+        for row, deltas in zip(rows.tolist(), new.tolist(), strict=True):
+            out[self.rows.names[row]] = {name: n for name, n in zip(COUNTS, deltas, strict=True) if n}
+        for name, purse in self.purses.items():
+            for row in np.flatnonzero(purse.unsaved).tolist():
+                out.setdefault(self.rows.names[row], {})[in_purse("heated", name)] = int(purse.unsaved[row])
+            purse.unsaved[:] = 0
+        return out
+
+    def add_unsaved(self, row: int) -> None:
+        """On top of what the store has counted, what it has not yet."""
+        self.counts[row] += self.unsaved[row]
+        for purse in self.purses.values():
+            purse.heated[row] += purse.unsaved[row]
+
+    def discard(self) -> None:
+        """Drop what the store has not counted yet."""
+        self.unsaved[:] = 0
+        for purse in self.purses.values():
+            purse.unsaved[:] = 0
 
     def count(self, row: int, column: int, amount: int) -> None:
         self.counts[row, column] += amount
@@ -181,6 +273,8 @@ class Contents:
             self.live[row] = False
             self.embedding[row], self.tag_bits[row] = 0.0, 0
             self.left[row] = self.unsaved[row] = 0
+            for purse in self.purses.values():
+                purse.clear(row)
 
     @property
     def all_rows(self) -> npt.NDArray[np.int64]:

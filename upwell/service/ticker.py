@@ -1,9 +1,9 @@
 """The slow tick, live: contents ask, the system agent approves, the ledger pays, grants are matched to segments.
 
 The books are counters in the store, written by whoever holds the lease ``tick``: of each content, impressions granted
-and released, and coins. What was spent is not written twice: it is the heated impressions of the decision log, counted
-once each. So granted = spent + released + outstanding by construction, whatever was killed when; the tests check that
-outstanding is never below zero.
+and released, and coins; of each purse apart, where an experiment splits money (``purses``). What was spent is not
+written twice: it is the heated impressions of the decision log, counted once each. So granted = spent + released +
+outstanding by construction, whatever was killed when; the tests check that outstanding is never below zero.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from upwell.regulator.trust.judge import ZEROED
 from upwell.service import figures, learned, story, trust
 from upwell.service.learned import Learned
 from upwell.service.recommend import Grants
-from upwell.service.records import COLUMN, DIMS
+from upwell.service.records import COLUMN, DIMS, in_purse
 from upwell.service.settings import Settings
 from upwell.service.tables import NOBODY, Contents, Floats, Users
 from upwell.state.batch import Batch
@@ -41,7 +41,10 @@ SAMPLE = 4_096
 ASK, TURN = 501, 611
 RULES = Dials()
 BOOKS = ("granted", "released", "budget_units", "price_units", "seized_units")
-EARNING_CTR, EARNED_COINS = 0.03, 50.0
+SPLIT = ("inherited", "stage")
+"""Of an arm's account: heated impressions that it began with as its part of those before, and the experiment's stage
+that it was split in, plus 1; 0: it is closed."""
+EARNING_CTR, EARNED_UNITS = 0.03, 50 * COIN
 DEAREST = 70_000_000
 """Units that an impression costs at most at the reserve price: bids of 27 times as much fit 32 bits."""
 Longs = npt.NDArray[np.int64]
@@ -49,16 +52,21 @@ Longs = npt.NDArray[np.int64]
 
 @dataclass
 class Books:
-    """The ledger's counters by row of the contents' table, and the day's pool. Whole numbers."""
+    """A purse's ledger: its counters by row of the contents' table, and the day's pool. Whole numbers.
 
-    of: dict[str, Longs] = field(default_factory=lambda: {name: np.zeros(256, np.int64) for name in BOOKS})
+    ``purse``: see ``arms.Split``; ``""``: everybody's, or what arms leave of it.
+    """
+
+    purse: str = ""
+    of: dict[str, Longs] = field(default_factory=lambda: {name: np.zeros(256, np.int64) for name in BOOKS + SPLIT})
     opened: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(256, bool))
     withdrawn: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(256, bool))  # by the last tick
     verdict: npt.NDArray[np.int8] = field(default_factory=lambda: np.zeros(256, np.int8))  # ``story.CODES``, the last
     day: int = -1
     granted_today: int = 0
     released_today: int = 0
-    carried: int = 0  # outstanding when the day began
+    carried: int = 0  # outstanding when the day began, and what came of the pool to or from other purses since
+    stage_today: int = 0  # of an arm: the experiment's stage, plus 1, that the day's pool is split in
 
     def fit(self, rows: int) -> None:
         """Room for ``rows`` rows."""
@@ -72,8 +80,8 @@ class Books:
     def load(self, row: int, counters: dict[str, int]) -> None:
         """What the store has of one content's account."""
         self.fit(row + 1)
-        self.opened[row] = bool(counters)
-        for name in BOOKS:
+        self.opened[row] = counters.get("stage", 0) > 0 if self.purse else bool(counters)
+        for name in BOOKS + SPLIT:
             self.of[name][row] = counters.get(name, 0)
 
     def close(self, rows: list[int]) -> None:
@@ -83,9 +91,14 @@ class Books:
         for values in self.of.values():
             values[rows] = 0
 
+    @property
+    def used_today(self) -> int:
+        """Impressions that the day's pool holds no more."""
+        return self.carried + self.granted_today - self.released_today
+
     def outstanding(self, contents: Contents, rows: Longs) -> Longs:
         """Impressions granted and neither shown nor released, of each content."""
-        return self.of["granted"][rows] - self.of["released"][rows] - contents.counts[rows, COLUMN["heated"]]
+        return self.of["granted"][rows] - self.of["released"][rows] - contents.spent(self.purse, rows)
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,7 @@ class Ticked:
     cheat: npt.NDArray[np.bool_]  # by row
     changes: dict[str, Longs]  # of the books, by row
     verdict: npt.NDArray[np.int8]  # by row, see ``story.CODES``
+    arms: dict[str, Ticked] = field(default_factory=dict[str, "Ticked"])  # of everybody's tick: those of arms' purses
 
 
 def pool_of(settings: Settings, daily_impressions: float) -> int:
@@ -153,6 +167,8 @@ def once(
     program: Program | None = None,
     platform: Mapping[str, float] | None = None,
     silent: bool = False,
+    heated: Longs | None = None,
+    batch: Batch | None = None,
 ) -> Ticked:
     """One slow tick over all live contents. Changes nothing: the caller writes ``batch`` and then calls ``applied``.
 
@@ -161,11 +177,15 @@ def once(
     processes may still be showing, for all they have heard; while there are any, it waits. ``playing``: the learned
     policy; None: the rules. ``program``: the goal's reward program, and ``platform`` the figures that are known of
     users (``figures.of_users``). ``silent``: the judge of who cheats says nothing, so that nobody is heated.
+    ``heated``: of live contents, the heated impressions that count where money is split; None: all. ``batch``: what the
+    tick is added to, if it is not alone.
     """
-    rows = contents.all_rows
+    rows, purse = contents.all_rows, books.purse
     books.fit(len(contents.live))
     counts = contents.counts[rows]
     column = {name: counts[:, i] for name, i in COLUMN.items()}
+    if heated is not None:
+        column["heated"] = heated
     age_days = (now_ms - contents.published_ms[rows]) / DAY_MS
     scale = daily_impressions / settings.live_contents / 500.0
     budget = np.where(books.opened[rows], books.of["budget_units"][rows], round(settings.budget * COIN))
@@ -177,11 +197,10 @@ def once(
     outstanding = np.maximum(books.outstanding(contents, rows), 0)
     pool = pool_of(settings, daily_impressions)
     day_share = (now_ms % DAY_MS) / DAY_MS
-    left = max(pool - books.carried - books.granted_today + books.released_today, 0)
+    left = max(pool - books.used_today, 0)
     zero = np.int64(0)
     before = Ledger(np.int64(left), budget, outstanding, books.of["price_units"][rows], zero, zero, zero, np.float32(0))
-    cheat = guards.proven_cheat(np, column["clicks"], column["valid"])
-    cheat = (cheat | (low >= ZEROED)) & ~cleared
+    cheat = cheats(contents)
     frozen = trust.frozen(low, silent)
     state = tick.opened(np, 1, 0.0)._replace(
         ledger=before, hour_impressions=np.float32(1.0), hour_heated=np.float32(heated_share),
@@ -242,18 +261,22 @@ def once(
     }
     lost = np.where(state.cheat, budget + back * before.price, 0) if len(rows) else np.zeros(0, np.int64)
     changes["seized_units"] = (lost - restored).astype(np.int64)
-    batch = Batch()
+    batch = Batch() if batch is None else batch
     closed = ~books.opened[rows]
     moved = np.flatnonzero(np.any([closed, *(values != 0 for values in changes.values())], axis=0)).tolist()
     for i in moved:
         # An account is opened with its budget, even with one of nothing.
         kept = ("budget_units",) if closed[i] else ()
-        deltas = {name: int(values[i]) for name, values in changes.items() if values[i] or name in kept}
+        deltas = {
+            in_purse(name, purse): int(values[i]) for name, values in changes.items() if values[i] or name in kept
+        }
         batch.add("grant", contents.rows.names[int(rows[i])], deltas)
-    batch.add("meta", f"day {now_ms // DAY_MS}", {"granted": int(granted.sum()), "released": int(back.sum())})
+    count_day(batch, purse, now_ms // DAY_MS, granted=int(granted.sum()), released=int(back.sum()))
     reserve = price * float(guards.price_factor(np, np.float32(heated_share), settings.cap))
     verdict = story.verdicts(wanted, owed, cheat, frozen, granted, back, reserve, price, known, scale, outstanding)
-    told = story.lines(now_ms, verdict, books.verdict[rows], wanted, granted, back, after.price, price, best_match)
+    told = story.lines(
+        now_ms, verdict, books.verdict[rows], wanted, granted, back, after.price, price, best_match, purse
+    )
     for i, line in told:
         batch.append("grant", contents.rows.names[int(rows[i])], line)
     withdrawn = np.zeros(len(contents.live), bool)
@@ -270,14 +293,27 @@ def once(
 
     many = min(len(full), max(4 * PLACES, 16 * PLACES * len(centres) // 8))
     held, there = held_by(np, full, scattered(owed, rows, len(full)), turn, fit, many, PLACES)
-    cheats = np.zeros(len(full), bool)
-    cheats[rows] = cheat
     given = np.where(there, held, NOBODY).astype(np.int32)
-    grants = Grants(given, None if heat is None else heat[given])
-    return Ticked(batch, grants, centres, full, withdrawn, rows, cheats, by_row, scattered(verdict, rows, len(full)))
+    grants = Grants(given, None if heat is None else heat[given], purse)
+    cheat, verdict = (scattered(values, rows, len(full)) for values in (cheat, verdict))
+    return Ticked(batch, grants, centres, full, withdrawn, rows, cheat, by_row, verdict)
+
+
+def cheats(contents: Contents) -> npt.NDArray[np.bool_]:
+    """Which live contents cheat for certain, unless an operator says that they do not."""
+    rows = contents.all_rows
+    clicks, valid = (contents.counts[rows, COLUMN[name]] for name in ("clicks", "valid"))
+    low = contents.low[rows]
+    return (guards.proven_cheat(np, clicks, valid) | (low >= ZEROED)) & (low != trust.CLEARED)
+
+
+def count_day(batch: Batch, purse: str, day: int, **counted: int) -> None:
+    """Add to a day's counters of a purse."""
+    batch.add("meta", f"day {day}", {in_purse(name, purse): n for name, n in counted.items()})
 
 
 def scattered(values: Any, rows: Longs, size: int) -> Any:
+    """Values of rows by row of a table of ``size`` rows, 0 elsewhere."""
     out = np.zeros(size, values.dtype)
     out[rows] = values
     return out
@@ -288,7 +324,8 @@ def applied(books: Books, ticked: Ticked) -> None:
     books.fit(len(ticked.outstanding))
     for name, values in ticked.changes.items():
         books.of[name][: len(values)] += values
-    books.opened[ticked.rows] = True
+    if not books.purse:  # an arm's account is opened and closed by what is moved
+        books.opened[ticked.rows] = True
     books.withdrawn[: len(ticked.withdrawn)] = ticked.withdrawn
     books.verdict[: len(ticked.verdict)] = ticked.verdict
     books.granted_today += int(ticked.changes["granted"].sum())
@@ -303,13 +340,19 @@ class Day:
     number: int
     carried: int  # outstanding as it begins
     earning: Longs  # rows of contents that earn coins
+    earned: Longs  # units, each
+    stage: int
 
 
-def new_day(settings: Settings, contents: Contents, books: Books, now_ms: int) -> Day:
+def new_day(
+    settings: Settings, contents: Contents, books: Books, now_ms: int, earned: Longs | None = None, stage: int = 0,
+    batch: Batch | None = None,
+) -> Day:  # fmt: skip
     """The first tick of a day: the pool is full again, less what is outstanding; contents that earn clicks earn coins.
 
     50 coins a day while the click rate is above 3%, in a content's first week (the seed's rule). Changes nothing: the
-    caller writes ``batch`` and then calls ``begun``.
+    caller writes ``batch`` and then calls ``begun``. ``earned``: of live contents, this purse's part of the coins,
+    units; ``stage``: see ``Books.stage_today``. ``batch``: what the day is added to, if it is not alone.
     """
     rows = contents.all_rows
     books.fit(len(contents.live))
@@ -322,18 +365,20 @@ def new_day(settings: Settings, contents: Contents, books: Books, now_ms: int) -
         & (now_ms - contents.published_ms[rows] < 7 * DAY_MS)
         & books.opened[rows]
     )
-    batch = Batch()
-    for row in rows[earning].tolist():
-        batch.add("grant", contents.rows.names[row], {"budget_units": round(EARNED_COINS * COIN)})
-    for row in rows[books.opened[rows]].tolist():
+    earned = np.full(len(rows), EARNED_UNITS) if earned is None else earned
+    batch = Batch() if batch is None else batch
+    for row, units in zip(rows[earning].tolist(), earned[earning].tolist(), strict=True):
+        batch.add("grant", contents.rows.names[row], {in_purse("budget_units", books.purse): units})
+    for row in rows[books.opened[rows]].tolist() if not books.purse else ():
         batch.append("grant", contents.rows.names[row], story.day(now_ms, contents.counts[row].tolist()))
-    batch.add("meta", f"day {number}", {"carried": carried})
+    count_day(batch, books.purse, number, carried=carried, **({"stage": stage} if stage else {}))
     # A day begins once, however often its server is started anew.
     batch.put("meta", "day", str(number).encode())
-    return Day(batch, number, carried, rows[earning])
+    return Day(batch, number, carried, rows[earning], earned[earning], stage)
 
 
 def begun(books: Books, day: Day) -> None:
     """Take a day whose beginning is written into the books."""
     books.day, books.granted_today, books.released_today, books.carried = day.number, 0, 0, day.carried
-    books.of["budget_units"][day.earning] += round(EARNED_COINS * COIN)
+    books.stage_today = day.stage
+    books.of["budget_units"][day.earning] += day.earned

@@ -15,6 +15,8 @@ from upwell.service import fold, story, trust, why, wire
 from upwell.service.errors import Refused, store_down
 from upwell.service.node import Node
 from upwell.service.records import COUNTS
+from upwell.service.tables import Contents
+from upwell.service.ticker import Books
 from upwell.service.versions import Policies, Version
 from upwell.state.errors import StoreDown
 
@@ -26,35 +28,45 @@ KINDS = {slate.ORGANIC: "organic", slate.EXPLORED: "explored", slate.HEATED: "he
 
 async def content(node: Node, id: str) -> dict[str, Any]:
     """A content's state and its story, oldest first. Raises Refused 404."""
-    contents, books = node.live.contents, node.regulator.books
+    contents, every = node.live.contents, node.regulator.every
     row = contents.rows.at.get(id)
     if row is None:
         raise Refused(404, "not_found", f"no content '{id}'", "id")
     lines = await asyncio.to_thread(node.store.tail, "grant", id, STORY)
     counts = dict(zip(COUNTS, contents.counts[row].tolist(), strict=True))
     ctr = node.live.platform_ctr
-    books.fit(row + 1)
-    granted, released = int(books.of["granted"][row]), int(books.of["released"][row])
+    accounts = {purse: account(books, contents, row) for purse, books in every.items()}
+    coins = sum(one["budget_coins"] for one in accounts.values()) if every[""].opened[row] else node.settings.budget
     quality = agent.quality(np, counts["valid"], counts["clicks"], counts["impressions"], ctr)
     promise = agent.promise(np, counts["clicks"], counts["impressions"], ctr)
     return {
         "content": contents.info[row],
         "counts": counts,
         "posterior": {"quality": float(quality), "promise": float(promise)},
-        "grant": {
-            "granted": granted,
-            "spent": counts["heated"],
-            "released": released,
-            "outstanding": max(granted - released - counts["heated"], 0),
-            "price_coins": int(books.of["price_units"][row]) / COIN,
-        },
-        "budget_coins": int(books.of["budget_units"][row]) / COIN if books.opened[row] else node.settings.budget,
+        "grant": accounts.pop(""),
+        "budget_coins": coins,
+        "purses": accounts,  # of experiments' arms that have money of their own
         "trust": {
             "proven_cheat": bool(contents.cheat[row]),
             "consequence": trust.consequence(float(contents.low[row])),
         },
         "age_days": (node.clock() - int(contents.published_ms[row])) / 86_400_000,
         "story": [story.told(line) for line in lines],
+    }
+
+
+def account(books: Books, contents: Contents, row: int) -> dict[str, Any]:
+    """A content's account of a purse."""
+    books.fit(row + 1)
+    granted, released = int(books.of["granted"][row]), int(books.of["released"][row])
+    spent = int(contents.spent(books.purse, np.asarray([row]))[0])
+    return {
+        "granted": granted,
+        "spent": spent,
+        "released": released,
+        "outstanding": max(granted - released - spent, 0),
+        "price_coins": int(books.of["price_units"][row]) / COIN,
+        "budget_coins": int(books.of["budget_units"][row]) / COIN,
     }
 
 
@@ -122,13 +134,13 @@ async def decision(node: Node, line: wire.Logged, content: str | None) -> dict[s
         "experiments": {one.experiment: one.arm for one in line.experiments},
         "mind": dict(zip(MIND, line.mind, strict=True)) if line.mind else None,
         "explore_probability": line.question.probability if line.question is not None else 0.0,
-        "items": [item(place, k, stories, line.ts) for k, place in enumerate(line.places)],
-        "instead": [item(place, k, stories, line.ts) for k, place in enumerate(line.instead)],
+        "items": [item(place, k, stories, line) for k, place in enumerate(line.places)],
+        "instead": [item(place, k, stories, line) for k, place in enumerate(line.instead)],
     }
     return out if content is None else out | {"content": content, "ways": why.ways(line, content)}
 
 
-def item(place: wire.Place, position: int, stories: dict[str, list[bytes]], ts: int) -> dict[str, Any]:
+def item(place: wire.Place, position: int, stories: dict[str, list[bytes]], line: wire.Logged) -> dict[str, Any]:
     """A place; of a heated one also the grant that paid for it."""
     about = words.groups(place.contributions)
     says = words.of_place(place.reasons, about)
@@ -142,7 +154,7 @@ def item(place: wire.Place, position: int, stories: dict[str, list[bytes]], ts: 
         "logit": place.logit,
         "contributions": place.contributions,
         "groups": about,
-        "grant": story.paying(stories.get(place.id, ()), ts),
+        "grant": story.paying(stories.get(place.id, ()), line.ts, line.purse),
         "sentence": says.en,
         "sentence_zh": says.zh,
     }

@@ -94,6 +94,7 @@ class Logged(msgspec.Struct, omit_defaults=True):
     experiments: tuple[Exposure, ...] = ()
     daily: bool = False  # the user's first slate of a day (UTC)
     returned: bool = False  # and they came the day before
+    purse: str = ""  # what heated places are paid from: an arm's (``arms.Split``), or everybody's
 
 
 class Event(msgspec.Struct, omit_defaults=True):

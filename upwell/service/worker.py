@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -17,14 +17,15 @@ import numpy as np
 from upwell.events.port import Entry, Log, LogDown, OffsetLost
 from upwell.model import Content
 from upwell.regulator import slate
-from upwell.service import apply, experiment_guard, goal_guard, ticker, told, wire
+from upwell.service import apply, experiment_guard, goal_guard, purses, ticker, told, wire
 from upwell.service.allowances import Allowances, By, Report
+from upwell.service.arms import Arms
 from upwell.service.clock import Clock
 from upwell.service.course import Course
 from upwell.service.live import Live
 from upwell.service.memory import DAY_S
 from upwell.service.order import Order
-from upwell.service.records import COLUMN
+from upwell.service.records import COLUMN, in_purse
 from upwell.service.regulator import Regulator, place_users
 from upwell.service.saver import readers, trim
 from upwell.service.settings import Settings
@@ -42,8 +43,10 @@ POLL_S = 0.02
 GATHER_S = 0.03
 ALIVE_S = 10.0
 """A server that did not report for so long gets no impressions."""
+ALLOWANCES, ALLOWANCES_OF_ARMS = "allowances", "allowances of arms"
 report_decoder = msgspec.msgpack.Decoder(Report)
 allowances_decoder = msgspec.msgpack.Decoder(Allowances)
+arms_decoder = msgspec.msgpack.Decoder(dict[str, Allowances])
 
 
 class Worker:
@@ -56,7 +59,8 @@ class Worker:
         self.versions, self.course = Versions(store, self.live.learned), Course(store, settings.weights)
         self.trust = Trust(store, settings.trust)
         self.stored: dict[str, int] = {}  # see ``saver.trim``
-        self.allowances = Allowances()
+        self.arms = Arms(store, self.live.learned, settings.holdout)
+        self.allowances: dict[str, Allowances] = {"": Allowances()}  # by purse
         self.watcher = store.watch(["content"])
         self._reread = False
         self.consumer = events.consumer(GROUP, self._stored)
@@ -82,8 +86,9 @@ class Worker:
         self._load_allowances()
 
     def _load_allowances(self) -> None:
-        (kept,) = self.store.get("meta", ["allowances"])
-        self.allowances = allowances_decoder.decode(kept) if kept is not None else Allowances()
+        kept, arms = self.store.get("meta", [ALLOWANCES, ALLOWANCES_OF_ARMS])
+        base = allowances_decoder.decode(kept) if kept is not None else Allowances()
+        self.allowances = (arms_decoder.decode(arms) if arms is not None else {}) | {"": base}
 
     def run(self, running: Callable[[], bool]) -> None:
         """Fold and tick while ``running``; a store or log that is down is asked again."""
@@ -166,14 +171,14 @@ class Worker:
         def shown(line: wire.Logged) -> None:
             names = [place.id for place in line.places if place.kind == slate.HEATED]
             if names:
-                heated.setdefault(line.server, Counter()).update(names)
+                heated.setdefault(in_purse(line.server, line.purse), Counter()).update(names)
 
         apply.fold(self.store, self.live, entries, shown)
         batch = self.live.unsaved()
         if batch is None:
             return True
-        for server, counted in heated.items():
-            batch.add("member", server, counted)
+        for member, counted in heated.items():
+            batch.add("member", member, counted)
         # They are asked for as long as a content that they name may live.
         batch.ttl_s["member"] = self.settings.life_days * DAY_S + self.settings.late_h * 3_600.0
         try:
@@ -194,7 +199,7 @@ class Worker:
         self._reread = False
         fresh = Live(self.settings, self.live.server, trails=True)
         fresh.contents = self.live.contents
-        fresh.contents.unsaved[:] = 0
+        fresh.contents.discard()
         fresh.erased = self.live.erased
         self.live = self.regulator.live = fresh
         self.versions.forget()
@@ -231,9 +236,8 @@ class Worker:
         """Contents that were taken down: their accounts go too, and what they had left is the pool's again."""
         if not names:
             return
-        contents, books = self.live.contents, self.regulator.books
+        contents = self.live.contents
         rows = [contents.rows.at[name] for name in names]
-        books.fit(max(rows) + 1)
         if self.regulator.lease is not None:
             batch = Batch(fence=self.regulator.lease)
             batch.delete("grant", *names)
@@ -241,8 +245,11 @@ class Worker:
                 self.store.write(batch)
             except Fenced:
                 self.regulator.lease = None
-        books.close(rows)
-        self.allowances.bury(names)
+        for books in self.regulator.every.values():
+            books.fit(max(rows) + 1)
+            books.close(rows)
+        for each in self.allowances.values():
+            each.bury(names)
         for name in names:
             contents.forget(name)
 
@@ -256,6 +263,8 @@ class Worker:
         self.course.look(offsets, self.clock())
         self.live.steer(self.course.here(self.clock()))
         self.stored = offsets
+        self.arms.look(offsets)
+        self.live.arms = self.arms if self.arms.any else None
         if self.trust.look(offsets):
             self.trust.take(self.live.contents, self.live.users)
         regulator = self.regulator
@@ -273,40 +282,56 @@ class Worker:
             place_users(self.live, regulator.find_segments())
             self.store.write(self._segments())
         contents = self.live.contents
-        regulator.books.fit(len(contents.live))
-        lent = self.allowances.lent(folded)
         self._recount()
-        rows = np.zeros(len(contents.live), np.int64)
-        for name, row in contents.rows.at.items():
-            rows[row] = lent[name]
+        lent = {name: self._lent(each.lent(folded[name])) for name, each in self.allowances.items()}
 
         def share(ticked: ticker.Ticked) -> None:
-            self._share(ticked, self.allowances.counted(folded))
+            self._share(ticked, {name: each.counted(folded[name]) for name, each in self.allowances.items()})
 
         try:
-            regulator.run(contents, self._heated_share(), now, lease, share, rows, self.trust.silent())
+            regulator.run(contents, self._heated_share(), now, lease, share, lent, self.trust.silent())
         except (Fenced, Conflict):
             log.info("another worker ticks now; what this one made up for its servers is void")
             return
         goal_guard.watch(self.store, self.course, now)
         experiment_guard.watch(self.store, now)
 
-    def _hear(self, now: int) -> dict[str, By]:
-        """Take in what servers report, and settle those that ended; of the others, heated impressions folded so far."""
-        for server, body in pages(self.store.scan, "member"):
-            self.allowances.acknowledge(server, report_decoder.decode(body))
-        servers = self.allowances.servers
-        ended = self.allowances.ended(self.store.offsets(), now - round(self.settings.late_h * 3_600_000))
-        there = [name for name, share in servers.items() if not share.settled]
-        # Asked for after the offsets, so that they hold all that these are the state of.
-        folded = dict(zip(there, self.store.counters("member", there), strict=True))
-        for server in ended:
-            self.allowances.settle(server, folded.pop(server))
-        return folded
+    def _hear(self, now: int) -> dict[str, dict[str, By]]:
+        """Take in what servers report, and settle those that ended; of the others, heated impressions folded so far,
+        by purse."""
+        running = purses.running(self.arms.split)
+        known = {*self.regulator.every, *running}
+        # What is closed has nothing under way.
+        self.allowances = {name: self.allowances.get(name, Allowances()) for name in known}
+        reports = [(server, report_decoder.decode(body)) for server, body in pages(self.store.scan, "member")]
+        offsets, too_old_ms = self.store.offsets(), now - round(self.settings.late_h * 3_600_000)
+        out: dict[str, dict[str, By]] = {}
+        for purse, allowances in self.allowances.items():
+            for server, report in reports:
+                allowances.acknowledge(server, report, purse)
+            ended = allowances.ended(offsets, too_old_ms)
+            there = [name for name, share in allowances.servers.items() if not share.settled]
+            # Asked for after the offsets, so that they hold all that these are the state of.
+            counted = self.store.counters("member", [in_purse(name, purse) for name in there])
+            folded = out[purse] = dict(zip(there, counted, strict=True))
+            for server in ended:
+                allowances.settle(server, folded.pop(server))
+        return out
+
+    def _lent(self, lent: Counter[str]) -> ticker.Longs:
+        """Impressions that servers may be showing, by row."""
+        contents = self.live.contents
+        rows = np.zeros(len(contents.live), np.int64)
+        for name, row in contents.rows.at.items():
+            rows[row] = lent[name]
+        return rows
 
     def _recount(self) -> None:
         """What was withdrawn may be released now: all that was folded of it must be known, by other workers too."""
-        contents, withdrawn = self.live.contents, self.regulator.books.withdrawn
+        contents, withdrawn = self.live.contents, np.zeros(len(self.live.contents.live), bool)
+        for books in self.regulator.every.values():
+            books.fit(len(contents.live))
+            withdrawn |= books.withdrawn[: len(withdrawn)]
         rows = [row for row in np.flatnonzero(withdrawn).tolist() if contents.live[row]]
         names = [contents.rows.names[row] for row in rows]
         for row, counts in zip(rows, self.store.counters("content", names) if names else (), strict=True):
@@ -315,7 +340,7 @@ class Worker:
     def _counted(self, content: Content, counts: dict[str, int]) -> None:
         """A content as the store has it, and what is not there yet."""
         row = self.live.add_content(content, counts)
-        self.live.contents.counts[row] += self.live.contents.unsaved[row]
+        self.live.contents.add_unsaved(row)
 
     def _segments(self) -> Batch:
         batch = Batch()
@@ -327,29 +352,37 @@ class Worker:
         counts = self.live.contents.counts
         return int(counts[:, COLUMN["heated"]].sum()) / max(int(counts[:, COLUMN["impressions"]].sum()), 1)
 
-    def _share(self, ticked: ticker.Ticked, counted: Counter[str]) -> None:
+    def _share(self, ticked: ticker.Ticked, counted: Mapping[str, Counter[str]]) -> None:
         """Allowances and all that servers go by, in the same write as the books.
 
-        ``counted``: of each content, heated impressions of the servers that share its grant. What is counted beyond
-        them was shown before there were several.
+        ``counted``: by purse, of each content, heated impressions of the servers that share its grant. What is counted
+        beyond them was shown before there were several.
         """
-        names, books = self.live.contents.rows.names, self.regulator.books
-        heated = self.live.contents.counts[:, COLUMN["heated"]]
-        now = self.clock()
+        number = self.regulator.number + 1
+        allowance = {
+            name: self._publish(name, one, number, counted[name]) for name, one in {"": ticked, **ticked.arms}.items()
+        }
+        record = told.of(self.regulator, ticked, number, allowance)
+        ticked.batch.put("meta", told.ID, told.encoder.encode(record))
+        ticked.batch.put("meta", ALLOWANCES, told.encoder.encode(self.allowances[""]))
+        arms = {name: each for name, each in self.allowances.items() if name}
+        ticked.batch.put("meta", ALLOWANCES_OF_ARMS, told.encoder.encode(arms))
+
+    def _publish(self, purse: str, ticked: ticker.Ticked, number: int, counted: Counter[str]) -> dict[str, By]:
+        """Allowances of a purse's grants."""
+        contents, books, allowances = self.live.contents, self.regulator.every[purse], self.allowances[purse]
+        names, size, now = contents.rows.names, len(ticked.outstanding), self.clock()
+        heated = contents.spent(purse, np.arange(size))
         alive = [
             name
-            for name, share in self.allowances.servers.items()
+            for name, share in allowances.servers.items()
             if now - share.at_ms < ALIVE_S * 1_000 and not share.settled
         ]
-        granted = books.of["granted"][: len(ticked.outstanding)] + ticked.changes["granted"]
-        released = books.of["released"][: len(ticked.outstanding)] + ticked.changes["released"]
+        granted = books.of["granted"][:size] + ticked.changes["granted"]
+        released = books.of["released"][:size] + ticked.changes["released"]
         available = {
             names[row]: int(granted[row] - released[row]) - max(int(heated[row]) - counted[names[row]], 0)
             for row in range(1, len(names))
             if ticked.outstanding[row] > 0 and names[row]
         }
-        number = self.regulator.number + 1
-        allowance = self.allowances.publish(number, available, alive)
-        record = told.of(self.regulator, ticked, number, allowance)
-        ticked.batch.put("meta", told.ID, told.encoder.encode(record))
-        ticked.batch.put("meta", "allowances", told.encoder.encode(self.allowances))
+        return allowances.publish(number, available, alive)

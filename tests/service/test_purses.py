@@ -1,0 +1,435 @@
+"""Experiments that split money: each arm heats out of its own purse; coins move between purses and are never made."""
+
+from __future__ import annotations
+
+import asyncio
+from fractions import Fraction
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from inside import Inside, inside
+from service_samples import DAY_MS, known_user, request, shown
+from ticker_samples import ANN, COLUMN, TICK_MS, Server
+
+from upwell.regulator.layers import Arm
+from upwell.regulator.ledger import COIN
+from upwell.regulator.slate import HEATED
+from upwell.service import purses, ticker
+from upwell.service.live import Live
+from upwell.service.memory import Memory
+from upwell.service.tables import NOBODY
+
+FULL = 100 * COIN
+A, B = "halves/a", "halves/b"
+
+
+def arm(name: str, share: float, room: float | None = None, **settings) -> Arm:
+    return Arm(name=name, share=share, room=room, settings=settings)
+
+
+def quarters(server: Server, **of_b) -> None:
+    server.split("halves", arm("a", 0.25, 0.5), arm("b", 0.25, 0.5, **of_b))
+
+
+def worth(server: Server, row: int) -> int:
+    """All that a content has in any purse, units: its coins, those lost, and what is outstanding at its price."""
+    return sum(
+        one["budget_units"] + one["seized_units"] + one["outstanding"] * one["price_units"]
+        for one in server.of(row).values()
+    )
+
+
+# ---- by hand
+
+
+def test_two_arms_of_a_quarter_have_a_quarter_of_every_account():
+    server = Server(pool=0.01, chance=50.0, first_ask=1_000.0)
+    rows = [server.add(n) for n in range(1, 7)]
+    quarters(server)
+    server.tick()
+    # Scale is a fifth: a chance is 10 impressions, of which each arm owes 2.5 and everybody's purse 5.
+    for row in rows:
+        accounts = server.of(row)
+        for purse, part, chance in (("", 50, 5), (A, 25, 3), (B, 25, 3)):
+            one = accounts[purse]
+            assert one["granted"] == chance
+            assert one["budget_units"] + chance * one["price_units"] == part * COIN
+        assert worth(server, row) == FULL
+
+
+def test_two_arms_of_a_quarter_have_a_quarter_of_the_pool():
+    server = Server(pool=0.002, chance=50.0)
+    rows = [server.add(n) for n in range(1, 31)]
+    quarters(server)
+    server.now += DAY_MS // 2  # late in the day: the pool is not paced any more
+    for _ in range(3):
+        server.tick()
+        for row in rows:
+            for purse in ("", A, B):
+                server.heat(row, 10_000, purse)
+    # Of a pool of 60 impressions, all of it spent on chances of 5, 3 and 3.
+    assert {name: books.used_today for name, books in server.regulator.every.items()} == {"": 30, A: 15, B: 15}
+
+
+def test_what_one_arm_spends_no_other_has_less_of():
+    server = Server(pool=0.1, chance=50.0)
+    row = server.add(1)
+    quarters(server)
+    server.tick()
+    before = server.of(row)
+    spent = server.heat(row, 3, A)
+    assert spent == 3
+    after = server.of(row)
+    assert after[A]["outstanding"] == before[A]["outstanding"] - 3
+    assert after[""] == before[""]
+    assert after[B] == before[B]
+    contents = server.live.contents
+    assert (contents.left_in(A)[row], contents.left_in(B)[row]) == (0, 3)
+    assert contents.counts[row, COLUMN["heated"]] == 3
+    server.now += TICK_MS
+    server.tick()
+    assert server.of(row)[B]["outstanding"] == 3
+
+
+@pytest.mark.parametrize("settings", [{"heating": False}, {"mode": "ranker"}])
+def test_an_arm_that_heats_nothing_grants_nothing_and_keeps_its_coins(settings):
+    server = Server()
+    row = server.add(1)
+    quarters(server, **settings)
+    for _ in range(3):
+        server.tick()
+        server.now += TICK_MS
+    assert server.of(row)[B]["granted"] == 0
+    assert server.of(row)[B]["budget_units"] == FULL // 4
+    assert server.of(row)[A]["granted"] > 0
+
+
+def test_when_it_is_over_coins_come_back_and_what_is_outstanding_is_released():
+    server = Server(chance=50.0)
+    row = server.add(1)
+    server.tick()
+    quarters(server)
+    server.now += TICK_MS
+    server.tick()
+    assert server.heat(row, 1, A) == 1
+    paid = server.of(row)[A]["price_units"]
+    left = server.of(row)[A]["outstanding"]
+    assert left > 0
+    server.experiment(lambda every: every.stop("halves", ANN, server.now, ""))
+    ticked = server.tick()  # withdrawn
+    assert (ticked.arms[A].grants.rows == NOBODY).all()
+    assert server.heat(row, 1, A) == 0
+    assert server.of(row)[A]["budget_units"] == 0
+    ticked = server.tick()  # released
+    assert ticked.arms[A].changes["released"][row] == left
+    server.tick()  # closed
+    assert server.regulator.purses == {}
+    assert worth(server, row) == FULL - paid
+    assert server.books.outstanding(server.live.contents, np.asarray([row]))[0] >= 0
+    anew = server.started()
+    anew.run(server.live.contents, 0.0, server.now, anew.lease)
+    assert anew.purses == {}
+
+
+def test_a_ramp_shares_out_anew_what_there_is():
+    server = Server(chance=1.0)
+    row = server.add(1, age_days=20.0)
+    quarters(server)
+    server.tick()
+    of = server.of(row)
+    assert [of[name]["budget_units"] for name in ("", A, B)] == [FULL // 2, FULL // 4, FULL // 4]
+    server.experiment(lambda every: every.ramp("halves", {"a": 0.5, "b": 0.1}, ANN, server.now, ""))
+    server.now += TICK_MS
+    server.tick()
+    of = server.of(row)
+    assert [of[name]["budget_units"] for name in ("", A, B)] == [FULL * 4 // 10, FULL // 2, FULL // 10]
+
+
+def test_agents_of_all_purses_see_each_heated_impression_once():
+    server = Server(chance=50.0)
+    row = server.add(1)
+    server.tick()
+    assert server.heat(row, 8) == 8
+    quarters(server)
+    server.now += TICK_MS
+    server.tick()
+    # Of the chance of 10 the content had 8: each arm sees 2 of them and owes it half an impression, no whole chance.
+    of = server.of(row)
+    assert (of[A]["inherited"], of[B]["inherited"]) == (2, 2)
+    assert of[A]["granted"] <= 3
+    server.heat(row, 1, A)
+    seen = purses.seen(server.live.contents, server.regulator.every)
+    assert sum(int(each[0]) for each in seen.values()) == server.live.contents.counts[row, COLUMN["heated"]] == 9
+
+
+def test_what_an_arms_users_are_shown_is_paid_from_its_purse_and_folds_the_same_from_the_log():
+    server = Server(chance=500.0, holdout=0.0, cap=1.0)
+    for n in range(1, 20):
+        server.add(n)
+    quarters(server)
+    users = [f"u{n}" for n in range(40)]
+    for user in users:
+        known_user(server.live, user)
+    server.tick()
+    assert server.live.arms is not None
+    other = Memory(server.settings, "other")
+    for name, row in server.live.contents.rows.at.items():
+        other.add_content(server.live.contents.info[row], {})
+        assert name in other.contents.rows.at
+    heated = dict.fromkeys(("", A, B), 0)
+    for n in range(3):
+        for line in shown(server.live, [request(user, ["x1", "x2"], size=10) for user in users], server.now + n):
+            its = server.live.arms.of(line.user_id, 0, server.now)[0].purse
+            assert line.purse == its
+            heated[its] += sum(place.kind == HEATED for place in line.places)
+            other.show(line, b"")
+    assert all(heated.values())
+    rows = server.live.contents.all_rows
+    for purse, many in heated.items():
+        assert server.live.contents.spent(purse, rows).sum() == many
+        assert other.contents.spent(purse, other.contents.all_rows).sum() == many
+    saved = other.unsaved()
+    assert saved is not None
+    fresh = Live(server.settings, "fresh")
+    for name, row in other.contents.rows.at.items():
+        fresh.add_content(other.contents.info[row], saved.adds["content"].get(name, {}))
+    for purse, many in heated.items():
+        assert fresh.contents.spent(purse, fresh.contents.all_rows).sum() == many
+    assert not server.live.failures
+
+
+# ---- over HTTP
+
+
+def test_from_its_beginning_to_its_end_over_http_with_a_restart_in_between(tmp_path):
+    arms = [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5, "settings": {"mode": "rules"}}]
+    wanted = {"experiment": {"name": "halves", "design": "budget_split", "arms": arms}}
+    given = {
+        "holdout": 0.0, "cap": 1.0, "chance": 150.0, "pool": 1.0, "daily_impressions": 30_000.0, "live_contents": 300.0
+    }  # fmt: skip
+    heated = {A: 0, B: 0}
+
+    async def slates(one: Inside, users: range) -> None:
+        for n in users:
+            body = {"user_id": f"u{n}", "candidates": [{"id": f"x{i}", "score": 1.0} for i in range(6)], "size": 5}
+            answer = await one.done("POST", "/recommend", body)
+            its = (await one.done("GET", f"/decisions/{answer['decision_id']}"))["experiments"]["halves"]
+            heated[f"halves/{its}"] += sum(item["heated"] for item in answer["items"])
+
+    async def state(one: Inside) -> dict[str, dict]:
+        return {id: await one.done("GET", f"/contents/{id}") for id in "abc"}
+
+    async def begin():
+        async with inside(tmp_path, **given) as one:
+            await one.node.tick()
+            assert (await one("POST", "/experiments", wanted)).status_code == 201
+            another = msgspec.json.decode(msgspec.json.encode(wanted))
+            another["layer"] = "second"
+            del another["experiment"]["arms"][1]["settings"]
+            another["experiment"]["name"] = "other"
+            refused = await one("POST", "/experiments", another)
+            assert refused.status_code == 409
+            assert "halves splits the pool" in refused.json()["error"]["message"]
+            await one.node.tick()
+            found = await state(one)
+            for told in found.values():
+                assert told["budget_coins"] < 100.0
+                assert {purse: its["granted"] for purse, its in told["purses"].items()} == {A: 15, B: 15}
+                # What was granted before goes back: nobody is left whom it was for.
+                assert (told["grant"]["granted"], told["grant"]["released"]) == (30, 0)
+            for _ in range(2):
+                await one.node.tick()
+            for told in (await state(one)).values():
+                assert told["grant"]["released"] == 30
+                assert [line["released"] for line in told["story"] if line["what"] == "returned"] == [30]
+            await slates(one, range(30))
+            assert all(heated.values())
+            await one.node.saver.flush()
+            return await state(one)
+
+    async def end(before):
+        async with inside(tmp_path, **given) as one:
+            assert await state(one) == before
+            await one.node.tick()
+            await slates(one, range(30, 50))
+            spent = {
+                purse: sum(told["purses"][purse]["spent"] for told in (await state(one)).values()) for purse in (A, B)
+            }
+            assert spent == heated
+            assert (await one("DELETE", "/experiments/halves")).status_code == 200
+            paid = {
+                id: sum(its["spent"] * its["price_coins"] for its in told["purses"].values())
+                for id, told in (await state(one)).items()
+            }
+            for _ in range(3):
+                one.wait(2_000)
+                await one.node.tick()
+            for id, told in (await state(one)).items():
+                assert told["purses"] == {}
+                grant = told["grant"]
+                assert told["budget_coins"] + grant["outstanding"] * grant["price_coins"] == pytest.approx(
+                    100 - paid[id]
+                )
+                assert told["counts"]["heated"] > 0
+                assert grant["spent"] == 0, "all was shown by the arms"
+            assert not one.node.live.failures
+
+    asyncio.run(end(asyncio.run(begin())))
+
+
+# ---- whatever happens
+
+
+class Purses(RuleBasedStateMachine):
+    """Experiments that begin, ramp and end among ticks, shown impressions, new days, restarts, contents that come and
+    go: of each content all coins are where they were or were spent, and the pool is used once."""
+
+    @initialize(pool=st.sampled_from([0.001, 0.01, 0.1]), first_ask=st.sampled_from([30.0, 1_000.0]))
+    def open(self, pool, first_ask):
+        self.server = Server(pool=pool, first_ask=first_ask, live_contents=40.0, daily_impressions=8_000.0)
+        self.numbers, self.names = iter(range(1, 10_000)), iter(f"e{n}" for n in range(10_000))
+        self.running = ""
+        self.coins: dict[str, int] = {}  # of each content whose account is open
+        self.spent_today = 0
+        self.pending: ticker.Ticked | None = None
+        self.came(6)
+
+    @rule(many=st.integers(1, 3))
+    def came(self, many):
+        for _ in range(many):
+            number = next(self.numbers)
+            self.server.add(number, age_days=(number * 7 % 50) / 10)
+
+    @precondition(lambda self: self.pending is None)
+    @rule(which=st.integers(0, 99))
+    def gone(self, which):
+        rows = self.server.live.contents.all_rows
+        if len(rows) > 3:
+            row = int(rows[which % len(rows)])
+            self.coins.pop(self.server.live.contents.rows.names[row], None)
+            self.server.bury(row)
+
+    @rule(a=st.sampled_from([0.0, 0.1, 0.5]), b=st.sampled_from([0.05, 0.5]), idle=st.booleans())
+    def begins(self, a, b, idle):
+        if not self.running:
+            self.running = next(self.names)
+            self.server.split(self.running, arm("a", a, 0.5), arm("b", b, 0.5, heating=not idle))
+
+    @precondition(lambda self: self.running)
+    @rule(a=st.sampled_from([0.0, 0.2, 0.5]))
+    def ramps(self, a):
+        name, at = self.running, self.server.now
+        self.server.experiment(lambda every: every.ramp(name, {"a": a}, ANN, at, ""))
+
+    @precondition(lambda self: self.running)
+    @rule()
+    def ends(self):
+        name, at = self.running, self.server.now
+        self.server.experiment(lambda every: every.stop(name, ANN, at, ""))
+        self.running = ""
+
+    @rule(data=st.data())
+    def shows(self, data):
+        for row in self.server.live.contents.all_rows.tolist():
+            for purse in ("", *self.server.live.purses):
+                if data.draw(st.booleans()):
+                    price = self.server.of(row)[purse]["price_units"] if purse in self.server.of(row) else 0
+                    many = self.server.heat(row, data.draw(st.sampled_from([1, 3, 10_000])), purse)
+                    self.spent_today += many
+                    if many:
+                        self.coins[self.server.live.contents.rows.names[row]] -= many * price
+
+    @rule(which=st.integers(0, 99), clicks=st.sampled_from([1, 60]), valid=st.sampled_from([0.0, 1.0]))
+    def clicks(self, which, clicks, valid):
+        rows = self.server.live.contents.all_rows
+        row = int(rows[which % len(rows)])
+        self.server.count(row, impressions=4 * clicks, clicks=clicks, valid=round(valid * clicks))
+
+    @precondition(lambda self: self.pending is None)
+    @rule(minutes=st.sampled_from([10, 300, 1_440]), share=st.sampled_from([0.0, 0.1, 0.25]))
+    def ticks(self, minutes, share):
+        server = self.server
+        server.now += minutes * 60_000
+        before = {name: worth(server, row) for name, row in server.live.contents.rows.at.items()}
+        if server.now // DAY_MS != server.books.day:
+            self.spent_today = 0
+        self.pending = server.begin(share)
+        for name, row in server.live.contents.rows.at.items():
+            gained = worth(server, row) - (before[name] if name in self.coins else FULL)
+            assert gained in (0, 50 * COIN), "what is opened has a first budget, and what earns earns one day's"
+            self.coins[name] = worth(server, row)
+            whole = server.store.counters("grant", [name])[0]
+            assert sum(n for of, n in whole.items() if of.startswith("budget_units")) == sum(
+                one["budget_units"] for one in server.of(row).values()
+            )
+        for one in (self.pending, *self.pending.arms.values()):
+            granted, released = one.changes["granted"], one.changes["released"]
+            assert not (granted * released).any()
+
+    @precondition(lambda self: self.pending is not None)
+    @rule()
+    def told(self):
+        self.server.regulator.take(self.pending, self.server.now)
+        self.pending = None
+
+    @precondition(lambda self: self.pending is None)
+    @rule()
+    def restarts(self):
+        server = self.server
+        old = server.regulator.every
+        server.regulator = server.started()
+        server.live.contents.keep_back()
+        rows = server.live.contents.all_rows
+        for name, books in old.items():
+            new = server.regulator.every.get(name, ticker.Books(name))
+            new.fit(len(books.opened))
+            for what, values in books.of.items():
+                np.testing.assert_array_equal(new.of[what][rows], values[rows], f"{name} {what}")
+            np.testing.assert_array_equal(new.opened[rows], books.opened[rows])
+            if old[""].day >= 0:
+                assert (new.used_today, new.stage_today) == (books.used_today, books.stage_today)
+
+    @invariant()
+    def balances(self):
+        if not hasattr(self, "server"):
+            return
+        server = self.server
+        out = 0
+        for name, row in server.live.contents.rows.at.items():
+            for purse, one in server.of(row).items():
+                # granted = spent + released + outstanding, of each content and purse.
+                assert one["outstanding"] >= 0, (name, purse)
+                assert one["budget_units"] >= 0
+                out += one["outstanding"]
+            if name in self.coins:
+                assert worth(server, row) == self.coins[name]
+        # What the purses' pools were used for is what is out and what was shown, each once.
+        if server.books.day >= 0:
+            assert sum(books.used_today for books in server.regulator.every.values()) == out + self.spent_today
+
+
+TestPurses = Purses.TestCase
+TestPurses.settings = hypothesis_settings(max_examples=25, stateful_step_count=40)
+
+
+@pytest.mark.slow
+class TestManyPurses(Purses.TestCase):
+    settings = hypothesis_settings(max_examples=300, stateful_step_count=60)
+
+
+def test_parts_are_the_shares_of_users():
+    server = Server()
+    quarters(server)
+    assert server.live.arms is not None
+    split = server.live.arms.split
+    assert split is not None
+    assert {name: Fraction(share) for name, share in purses.shares(split).items()} == {
+        A: Fraction(1, 4), B: Fraction(1, 4), "": Fraction(1, 2),
+    }  # fmt: skip
+    dealt = purses.dealt(split, np.full(2_000, 3), np.arange(2_000))
+    assert (sum(dealt.values()) == 3).all()
+    assert dealt[A].mean() == pytest.approx(0.75, abs=0.05), "small amounts favour no arm"
