@@ -261,13 +261,14 @@ def test_figures_by_hand():
 
 def test_an_arm_that_harms_ends_its_experiment_and_one_that_does_not_goes_on():
     rng = np.random.default_rng(0)
-    store = begun(plan(), plan("other", "second", heating=False))
-    for name, rate in (("calm", 0.04), ("other", 0.05)):
+    to_the_end = msgspec.structs.replace(plan("bold", "third", exploration=0.5), tolerated=1.0)
+    store = begun(plan(), plan("other", "second", heating=False), to_the_end)
+    for name, rate in (("calm", 0.04), ("other", 0.05), ("bold", 0.04)):
         tell(store, "control", rng, 0.05, name=name)
         tell(store, "treated", rng, rate, name=name)
     experiment_guard.watch(store, NOW + 9)
     every = experiments.read(store)[1]
-    assert [one.running for one in every.every] == [False, True]
+    assert [one.running for one in every.every] == [False, True, True]
     last = every.of("calm").history[-1]
     assert (last.what, last.who, last.at_ms) == ("stopped", "guard", NOW + 9)
     assert last.why.startswith("Stop: ctr changed by -")

@@ -35,8 +35,9 @@ def run(
     ticks = stage.days * config.sizes.ticks_per_day * (len(arms) + 1)
     with progress("live, over HTTP", ticks) as step:
         lived = replay.live(asked, config, state, lambda figures: step())
-    with progress("each arm alone", stage.days * len(arms)) as step:
-        true = replay.truth(asked, config, state, step)
+    days = len(lived.reports[arms[0].name])
+    with progress("each arm alone", days * len(arms)) as step:
+        true = replay.truth(asked, config, state, days, step)
     effects = replay.compared(lived.told, true)
     seen = {name: metrics.over(config, reports) for name, reports in lived.reports.items()}
     live_page.write_page(lived.told, out, replay_page.sections(effects, seen, true))
@@ -44,8 +45,8 @@ def run(
         live_page.write_data(lived.told, data)
     figures = lived.figures
     result: dict[str, Any] = lived.told | {
-        "against_truth": effects, "platform": seen, "alone": true, "report": str(out), "decisions": figures.decisions,
-        "degraded": figures.degraded, "interactions": figures.events, "seconds": lived.seconds,
+        "days": days, "against_truth": effects, "platform": seen, "alone": true, "report": str(out),
+        "decisions": figures.decisions, "degraded": figures.degraded, "interactions": figures.events, "seconds": lived.seconds,
         "p50_ms": figures.quantile_ms(0.5), "p99_ms": figures.quantile_ms(0.99),
     }  # fmt: skip
 
@@ -56,7 +57,7 @@ def run(
         )
         names = [arm.name for arm in arms]
         rows = [[metric, *(number(true[name][metric]) for name in names)] for metric in HEADLINE]
-        table(f"each arm alone, {stage.days} days", ["metric", *names], rows)
+        table(f"each arm alone, {days} days", ["metric", *names], rows)
         table("live against the truth", replay_page.HEAD, replay_page.rows_of(effects))
         for verdict in lived.told["verdicts"].values():
             stdout.print(verdict["why"], markup=False)

@@ -115,26 +115,21 @@ class Platform:
     # ---- in the world's program
 
     def _decide(self, view: Any, batch: Any, moment: Any, question: slate.Question) -> slate.Slate:
-        shape = (*moment.place.shape, self.config.sizes.slate)
-        ids, kind, propensity = io_callback(
-            self.ask,
-            (
-                jax.ShapeDtypeStruct(shape, jnp.int32),
-                jax.ShapeDtypeStruct(shape, jnp.int32),
-                jax.ShapeDtypeStruct(shape, jnp.float32),
-            ),
-            moment.now_h, moment.place, moment.present, batch.users.created_day, question.ids, question.scores,
-            question.blocked, view.contents, ordered=True,
-        )  # fmt: skip
-        return slate.Slate(ids, kind, propensity, propensity < 1.0, jnp.zeros_like(ids))
+        of = (question.ids, question.scores, question.blocked)
+        return self._answered(self.ask, moment, batch, *of, view.contents)
 
     def _show(self, view: Any, batch: Any, moment: Any, question: slate.Question) -> slate.Slate:
         picked = slate.build(jnp, size=self.config.sizes.slate, **question._asdict())
-        io_callback(
-            self.show, None, moment.now_h, moment.place, moment.present, batch.users.created_day, picked.ids,
-            picked.kind, view.contents, ordered=True,
+        return self._answered(self.show, moment, batch, picked.ids, picked.kind, view.contents)
+
+    def _answered(self, asks: Callable[..., Any], moment: Any, batch: Any, *of: Any) -> slate.Slate:
+        shape = (*moment.place.shape, self.config.sizes.slate)
+        whole, real = jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct(shape, jnp.float32)
+        ids, kind, propensity = io_callback(
+            asks, (whole, whole, real), moment.now_h, moment.place, moment.present, batch.users.created_day, *of,
+            ordered=True,
         )  # fmt: skip
-        return picked
+        return slate.Slate(ids, kind, propensity, propensity < 1.0, jnp.zeros_like(ids))
 
     def _tell(self, view: Any, moment: Any, picked: slate.Slate, outcome: Any) -> None:
         io_callback(
@@ -167,8 +162,28 @@ class Platform:
 
         self._requests(now_h, place, present, created, contents, given)
         shape = (*np.shape(present), self.config.sizes.slate)
-        out_ids = np.broadcast_to(ids[:, None, : shape[-1]], shape).astype(np.int32).copy()
-        kind, propensity = np.zeros(shape, np.int32), np.ones(shape, np.float32)
+        return self._shown(np.broadcast_to(ids[:, None, : shape[-1]], shape))
+
+    def show(
+        self, now_h: Any, place: Any, present: Any, created: Any, ids: Any, kind: Any, contents: Contents
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As ``ask``, of slates that the platform decided itself, ``[S, R, K]``: the service shows them as they are, as
+        long as their experiment runs."""
+        ids, pushed = np.asarray(ids), np.asarray(kind) == slate.HEATED
+
+        def given(s: int, r: int, generation: np.ndarray) -> tuple[Candidate, ...]:
+            return tuple(
+                Candidate(id=self._names.content(c, int(generation[c])), score=-float(k), pushed=bool(pushed[s, r, k]))
+                for k, c in enumerate(ids[s, r].tolist())
+            )
+
+        self._requests(now_h, place, present, created, contents, given)
+        return self._shown(ids)
+
+    def _shown(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What answers show: contents' places, kinds and propensities ``[S, R, K]``; ``ids`` where they leave off."""
+        out_ids = ids.astype(np.int32, copy=True)
+        kind, propensity = np.zeros(ids.shape, np.int32), np.ones(ids.shape, np.float32)
         many = self.config.sizes.contents
         for (s, r), (_, answer) in self._answers.items():
             for item in answer.items:
@@ -179,25 +194,6 @@ class Platform:
         self.figures.heated += int((kind == slate.HEATED).sum())
         self.figures.shown += sum(len(answer.items) for _, answer in self._answers.values())
         return out_ids, kind, propensity
-
-    def show(self, now_h: Any, place: Any, present: Any, created: Any, ids: Any, kind: Any, contents: Contents) -> None:
-        """Slates of one tick that the platform decided itself, ``[S, R, K]``. Raises RuntimeError where the service
-        shows something else."""
-        ids, pushed = np.asarray(ids), np.asarray(kind) == slate.HEATED
-
-        def given(s: int, r: int, generation: np.ndarray) -> tuple[Candidate, ...]:
-            return tuple(
-                Candidate(id=self._names.content(c, int(generation[c])), score=-float(k), pushed=bool(pushed[s, r, k]))
-                for k, c in enumerate(ids[s, r].tolist())
-            )
-
-        self._requests(now_h, place, present, created, contents, given)
-        many = self.config.sizes.contents
-        for (s, r), (_, answer) in self._answers.items():
-            if [int(item.id[1:]) % many for item in answer.items] != ids[s, r].tolist():
-                raise RuntimeError(f"the service changed the slate of {answer.decision_id}, which the platform decides")
-        self.figures.heated += int((pushed & np.asarray(present)[..., None]).sum())
-        self.figures.shown += ids.shape[-1] * len(self._answers)
 
     def _requests(
         self, now_h: Any, place: Any, present: Any, created: Any, contents: Contents,

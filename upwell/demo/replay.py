@@ -97,9 +97,10 @@ def ranker_of(arm: layers.Arm) -> Arm | None:
 def live(
     replay: Replay, config: WorldConfig, state: WorldState, step: Callable[[Figures], None], **given: object
 ) -> Lived:
-    """The experiment, from its first day to its last. ``state`` is left untouched; ``given``: the service's settings.
+    """The experiment, to its last day, or to that on which its guard ends it. ``state`` is left untouched.
 
-    Who is in no arm is decided for as if there were no experiment: the holdout is shown the ranker's order.
+    Who is in no arm is decided for as if there were no experiment: the holdout is shown the ranker's order. ``given``:
+    settings of the service.
     """
     host: WorldState = jax.tree.map(np.asarray, state)
     experiment = replay.plan.experiment
@@ -123,13 +124,16 @@ def live(
                 platform.operate("POST", "/v1/experiments", replay.plan, time_ms(24.0 * float(state.day)))
                 now = divided.opened(config, split, players, state)
                 reports: dict[str, list[metrics.Report]] = {arm.name: [] for arm in arms}
+                told = dict[str, Any]()
                 for _ in range(replay.stage.days):
                     whose = dealt(platform, replay.plan, now.state)
                     now, found = divided.run_day(config, split, players, now, whose)
                     for name, report in zip(reports, found, strict=False):
                         reports[name].append(world.to_host(report))
-                at_ms = time_ms(24.0 * float(now.state.day))
-                told = platform.operate("GET", f"/v1/experiments/{experiment.name}", None, at_ms)
+                    at_ms = time_ms(24.0 * float(now.state.day))
+                    told = platform.operate("GET", f"/v1/experiments/{experiment.name}", None, at_ms)
+                    if not told["running"]:
+                        break
             finally:
                 platform.close()
     return Lived(told, reports, platform.figures, time.perf_counter() - began_s)
@@ -148,15 +152,15 @@ def dealt(platform: Platform, plan: Plan, state: WorldState) -> jax.Array:
 
 
 def truth(
-    replay: Replay, config: WorldConfig, state: WorldState, step: Callable[[], None]
+    replay: Replay, config: WorldConfig, state: WorldState, days: int, step: Callable[[], None]
 ) -> dict[str, dict[str, float]]:
-    """Metrics of each arm alone on the platform, from a state that is left untouched."""
+    """Metrics of ``days`` days of each arm alone on the platform, from a state that is left untouched."""
     config = config.override({"heating.holdout": 0.0})
     found: dict[str, dict[str, float]] = {}
     for arm, ranker in zip(replay.plan.experiment.arms, replay.rankers, strict=True):
         player = ranker if ranker is not None else alone(arm)
         now, reports = world.under(config, player, jax.tree.map(jnp.copy, state)), list[metrics.Report]()
-        for _ in range(replay.stage.days):
+        for _ in range(days):
             now, report = world.run_day(config, player, now)
             reports.append(world.to_host(report))
             step()

@@ -97,7 +97,7 @@ def judged(held: Held, arms: Tallies) -> list[Verdict]:
     found: list[Verdict] = []
     for arm in range(1, len(arms)):
         guardrails = [metric(arm, *msgspec.structs.astuple(one)) for one in plan.guardrails]
-        found.append(verdict(metric(arm, plan.metric), guardrails, broken, 0.05 / (len(arms) - 1)))
+        found.append(verdict(metric(arm, plan.metric, plan.tolerated), guardrails, broken, 0.05 / (len(arms) - 1)))
     return found
 
 

@@ -64,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layer: Annotated[str, Meta(min_length=1, max_length=64)] = "main"
     metric: Metric = "ctr"
     mde: Annotated[float, Meta(gt=0.0, le=10.0)] = 0.05  # relative effect that looks are made for
+    tolerated: Share = 0.0  # relative loss of the metric that is no reason to stop; 1: none is
     guardrails: Annotated[tuple[Guardrail, ...], Meta(max_length=8)] = ()
 
 
