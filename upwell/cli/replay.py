@@ -46,7 +46,8 @@ def run(
     figures = lived.figures
     result: dict[str, Any] = lived.told | {
         "days": days, "against_truth": effects, "platform": seen, "alone": true, "report": str(out),
-        "decisions": figures.decisions, "degraded": figures.degraded, "interactions": figures.events, "seconds": lived.seconds,
+        "decisions": figures.decisions, "degraded": figures.degraded, "interactions": figures.events,
+        "seconds": lived.seconds,
         "p50_ms": figures.quantile_ms(0.5), "p99_ms": figures.quantile_ms(0.99),
     }  # fmt: skip
 
