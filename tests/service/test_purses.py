@@ -15,10 +15,11 @@ from inside import Inside, inside
 from service_samples import DAY_MS, known_user, request, shown
 from ticker_samples import ANN, COLUMN, TICK_MS, Server
 
-from upwell.regulator.layers import Arm
+from upwell.regulator.assignment import Table, unit_id
+from upwell.regulator.layers import Arm, Layer
 from upwell.regulator.ledger import COIN
-from upwell.regulator.slate import HEATED
-from upwell.service import purses, ticker
+from upwell.regulator.slate import HEATED, ORGANIC
+from upwell.service import experiments, purses, ticker, wire
 from upwell.service.live import Live
 from upwell.service.memory import Memory
 from upwell.service.tables import NOBODY
@@ -202,6 +203,88 @@ def test_what_an_arms_users_are_shown_is_paid_from_its_purse_and_folds_the_same_
     assert not server.live.failures
 
 
+# ---- co-diverted
+
+
+def diverted(**settings) -> tuple[Server, dict[str, str]]:
+    """A server on which a third of users and contents are each arm's; and whose each content is, by purse."""
+    server = Server(holdout=0.0, cap=1.0, chance=50.0, **settings)
+    rows = {f"c{n}": server.add(n) for n in range(1, 61)}
+    server.split("halves", arm("a", 0.3), arm("b", 0.3), design="co_diverted")
+    table = Table(Layer(name="main", experiments=experiments.read(server.store)[1].layers()[0].experiments), 0.0)
+    codes = {id: table.arm_of(unit_id(id), 0, (unit_id(id), unit_id(id))) for id in rows}
+    return server, {id: ("", A, B)[code + 1] for id, code in codes.items()}
+
+
+def test_co_diverted_a_contents_money_is_all_its_own_arms():
+    server, whose = diverted()
+    assert min([*whose.values()].count(purse) for purse in ("", A, B)) > 10
+    server.tick()
+    for name, purse in whose.items():
+        for other, one in server.of(server.live.contents.rows.at[name]).items():
+            here = other == purse
+            assert one["budget_units"] + one["outstanding"] * one["price_units"] == here * FULL
+            assert one["granted"] == here * 10, "the whole chance, out of its own purse alone"
+    server.experiment(lambda every: every.stop("halves", ANN, server.now, ""))
+    for _ in range(3):
+        server.tick()
+    assert server.regulator.purses == {}
+    for name in whose:
+        assert worth(server, server.live.contents.rows.at[name]) == FULL
+
+
+def test_what_everybody_was_granted_before_goes_to_the_arm_that_the_content_is_dealt_to():
+    server = Server(chance=50.0)
+    rows = [server.add(n) for n in range(1, 31)]
+    server.tick()
+    assert all(server.of(row)[""]["outstanding"] == 10 for row in rows)
+    server.split("halves", arm("a", 0.5), arm("b", 0.5), design="co_diverted")
+    for _ in range(4):
+        server.tick()
+    for row in rows:
+        of = server.of(row)
+        assert (of[""]["budget_units"], of[""]["outstanding"]) == (0, 0)
+        assert sorted(of[name]["granted"] for name in (A, B)) == [0, 10]
+        assert worth(server, row) == FULL
+
+
+@pytest.mark.parametrize("mode", ["rules", "ranker"])
+def test_co_diverted_users_are_shown_their_arms_contents_while_there_are_enough(mode):
+    server, whose = diverted()
+    server.live.obey(mode.encode())
+    users = [f"u{n}" for n in range(60)]
+    for user in users:
+        known_user(server.live, user)
+    server.tick()
+    strangers = [f"x{n}" for n in range(40)]
+    units = [unit_id(name) for name in strangers]
+    assert server.live.arms is not None
+    for ids, size in ((list(whose), 5), (strangers, 5), (list(whose)[:6], 6)):
+        lines = shown(server.live, [request(user, ids, size=size) for user in users], server.now)
+        seen = set()
+        for line in lines:
+            play = server.live.arms.of(line.user_id, 0, server.now)[0]
+            assert len(line.places) == size, "nobody's slate is shorter for it"
+            seen.add(play.purse)
+            if play.reach is None or size == 6:
+                continue
+            own = {name for name, yes in zip(strangers, play.reach.has(np.array(units, np.uint32)), strict=True) if yes}
+            own |= {name for name, purse in whose.items() if purse == play.purse}
+            assert {place.id for place in line.places} <= own
+        assert seen == {"", A, B}
+        for line in lines:  # of six candidates and a slate of six all are shown, the arm's own first
+            play = server.live.arms.of(line.user_id, 0, server.now)[0]
+            if size == 6 and play.reach is not None:
+                organic = [place.id for place in line.places if place.kind == ORGANIC]
+                mine = [whose[name] == play.purse for name in organic]
+                assert mine == sorted(mine, reverse=True)
+        assert {tuple(place.id for place in wire.again(line)) for line in lines if line.question} == {
+            tuple(place.id for place in line.places) for line in lines if line.question
+        }
+        server.now += DAY_MS
+    assert not server.live.failures
+
+
 # ---- over HTTP
 
 
@@ -313,11 +396,14 @@ class Purses(RuleBasedStateMachine):
             self.coins.pop(self.server.live.contents.rows.names[row], None)
             self.server.bury(row)
 
-    @rule(a=st.sampled_from([0.0, 0.1, 0.5]), b=st.sampled_from([0.05, 0.5]), idle=st.booleans())
-    def begins(self, a, b, idle):
+    @rule(
+        a=st.sampled_from([0.0, 0.1, 0.5]), b=st.sampled_from([0.05, 0.5]), idle=st.booleans(),
+        design=st.sampled_from(["budget_split", "co_diverted"]),
+    )  # fmt: skip
+    def begins(self, a, b, idle, design):
         if not self.running:
             self.running = next(self.names)
-            self.server.split(self.running, arm("a", a, 0.5), arm("b", b, 0.5, heating=not idle))
+            self.server.split(self.running, arm("a", a, 0.5), arm("b", b, 0.5, heating=not idle), design=design)
 
     @precondition(lambda self: self.running)
     @rule(a=st.sampled_from([0.0, 0.2, 0.5]))
