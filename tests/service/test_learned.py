@@ -207,7 +207,7 @@ def test_dials_of_grants_reach_other_servers():
         np.testing.assert_array_equal(dials[: here.sum()], before[here])
     live.learned = None
     older = {name: getattr(said, name) for name in said.__struct_fields__ if name not in ("dials", "scale")}
-    told.take(live, told.decoder.decode(msgspec.msgpack.encode(older)), {}, NOW)
+    told.take(live, told.decoder.decode(msgspec.msgpack.encode(older)), NOW)
     assert live.grants.dials is None, "a record from before the learned policy can be read, and means the rules"
 
 
