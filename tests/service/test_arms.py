@@ -26,10 +26,12 @@ def asked(*users: str, **context) -> dict:
     return {"users": [{"id": user, "context": context} for user in users]}
 
 
-def test_the_arms_told_are_those_that_decide(tmp_path):
+@pytest.mark.parametrize("design", ["user_split", "budget_split", "co_diverted"])
+def test_the_arms_told_are_those_that_decide(tmp_path, design):
     async def story():
         async with inside(tmp_path, holdout=0.1) as one:
-            assert (await one("POST", "/experiments", PLAN)).status_code == 201
+            plan = {"experiment": PLAN["experiment"] | {"design": design}}
+            assert (await one("POST", "/experiments", plan)).status_code == 201
             told = await one.done("POST", "/experiments/rankers/arms", asked(*USERS), key=CLIENT)
             assert told["stage"] == 0
             decided = [await one.decide(user) for user in USERS]

@@ -26,6 +26,7 @@ from upwell.service.memory import GROUPS, exposed_of
 from upwell.state import Batch, open_store
 
 GOOD = [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.1}]
+SLASHED = (Arm(name="a/b", share=0.5), Arm(name="b", share=0.5))
 ANN = Who("operator", "Ann")
 EXAMPLE = Path(__file__).parents[2] / "examples" / "experiment.toml"
 
@@ -67,7 +68,8 @@ def arms_of(store, holdout: float = 0.0) -> Arms:
         (plan(heating=1), "experiment.arms.treated.settings"),
         (plan(policy=1), "experiment.arms.treated.settings"),
         (Plan(Experiment(name="x", arms=(Arm(name="a", share=1.0),))), "experiment.arms"),
-        (Plan(msgspec.structs.replace(plan().experiment, design="co_diverted")), "experiment.design"),
+        (Plan(Experiment(name="x", arms=SLASHED, design="budget_split")), "experiment.arms"),
+        (plan("🎈" * 64), "experiment"),
         (targeted(Target(of="content", attribute="tag", comparison="==", value="food")), "experiment.targets"),
     ],
 )

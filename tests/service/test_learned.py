@@ -200,14 +200,14 @@ def test_dials_of_grants_reach_other_servers():
         1, [[names[r] for r in held if r != NOBODY] for held in rows.tolist()],
         np.zeros((3, records.DIMS), np.float32).tobytes(), 1.0, 0.05, [], {}, heat[rows != NOBODY].tobytes(), scale=0.2,
     )  # fmt: skip
-    told.take(live, told.decoder.decode(told.encoder.encode(said)), {}, NOW)
+    told.take(live, told.decoder.decode(told.encoder.encode(said)), NOW)
     for held, dials, before_rows, before in zip(live.grants.rows, live.grants.dials, rows, heat, strict=True):
         here = before_rows != NOBODY
         np.testing.assert_array_equal(held[: here.sum()], before_rows[here])
         np.testing.assert_array_equal(dials[: here.sum()], before[here])
     live.learned = None
     older = {name: getattr(said, name) for name in said.__struct_fields__ if name not in ("dials", "scale")}
-    told.take(live, told.decoder.decode(msgspec.msgpack.encode(older)), {}, NOW)
+    told.take(live, told.decoder.decode(msgspec.msgpack.encode(older)), NOW)
     assert live.grants.dials is None, "a record from before the learned policy can be read, and means the rules"
 
 

@@ -8,39 +8,23 @@ from fractions import Fraction
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from inside import Inside, inside
+from purse_samples import FULL, A, B, arm, worth
 from service_samples import DAY_MS, known_user, request, shown
 from ticker_samples import ANN, COLUMN, TICK_MS, Server
 
-from upwell.regulator.layers import Arm
+from upwell.regulator.assignment import Table, unit_id
+from upwell.regulator.layers import Layer
 from upwell.regulator.ledger import COIN
-from upwell.regulator.slate import HEATED
-from upwell.service import purses, ticker
+from upwell.regulator.slate import HEATED, ORGANIC
+from upwell.service import experiments, purses, wire
 from upwell.service.live import Live
 from upwell.service.memory import Memory
 from upwell.service.tables import NOBODY
 
-FULL = 100 * COIN
-A, B = "halves/a", "halves/b"
-
-
-def arm(name: str, share: float, room: float | None = None, **settings) -> Arm:
-    return Arm(name=name, share=share, room=room, settings=settings)
-
 
 def quarters(server: Server, **of_b) -> None:
     server.split("halves", arm("a", 0.25, 0.5), arm("b", 0.25, 0.5, **of_b))
-
-
-def worth(server: Server, row: int) -> int:
-    """All that a content has in any purse, units: its coins, those lost, and what is outstanding at its price."""
-    return sum(
-        one["budget_units"] + one["seized_units"] + one["outstanding"] * one["price_units"]
-        for one in server.of(row).values()
-    )
 
 
 # ---- by hand
@@ -202,6 +186,88 @@ def test_what_an_arms_users_are_shown_is_paid_from_its_purse_and_folds_the_same_
     assert not server.live.failures
 
 
+# ---- co-diverted
+
+
+def diverted(**settings) -> tuple[Server, dict[str, str]]:
+    """A server on which a third of users and contents are each arm's; and whose each content is, by purse."""
+    server = Server(holdout=0.0, cap=1.0, chance=50.0, **settings)
+    rows = {f"c{n}": server.add(n) for n in range(1, 61)}
+    server.split("halves", arm("a", 0.3), arm("b", 0.3), design="co_diverted")
+    table = Table(Layer(name="main", experiments=experiments.read(server.store)[1].layers()[0].experiments), 0.0)
+    codes = {id: table.arm_of(unit_id(id), 0, (unit_id(id), unit_id(id))) for id in rows}
+    return server, {id: ("", A, B)[code + 1] for id, code in codes.items()}
+
+
+def test_co_diverted_a_contents_money_is_all_its_own_arms():
+    server, whose = diverted()
+    assert min([*whose.values()].count(purse) for purse in ("", A, B)) > 10
+    server.tick()
+    for name, purse in whose.items():
+        for other, one in server.of(server.live.contents.rows.at[name]).items():
+            here = other == purse
+            assert one["budget_units"] + one["outstanding"] * one["price_units"] == here * FULL
+            assert one["granted"] == here * 10, "the whole chance, out of its own purse alone"
+    server.experiment(lambda every: every.stop("halves", ANN, server.now, ""))
+    for _ in range(3):
+        server.tick()
+    assert server.regulator.purses == {}
+    for name in whose:
+        assert worth(server, server.live.contents.rows.at[name]) == FULL
+
+
+def test_what_everybody_was_granted_before_goes_to_the_arm_that_the_content_is_dealt_to():
+    server = Server(chance=50.0)
+    rows = [server.add(n) for n in range(1, 31)]
+    server.tick()
+    assert all(server.of(row)[""]["outstanding"] == 10 for row in rows)
+    server.split("halves", arm("a", 0.5), arm("b", 0.5), design="co_diverted")
+    for _ in range(4):
+        server.tick()
+    for row in rows:
+        of = server.of(row)
+        assert (of[""]["budget_units"], of[""]["outstanding"]) == (0, 0)
+        assert sorted(of[name]["granted"] for name in (A, B)) == [0, 10]
+        assert worth(server, row) == FULL
+
+
+@pytest.mark.parametrize("mode", ["rules", "ranker"])
+def test_co_diverted_users_are_shown_their_arms_contents_while_there_are_enough(mode):
+    server, whose = diverted()
+    server.live.obey(mode.encode())
+    users = [f"u{n}" for n in range(60)]
+    for user in users:
+        known_user(server.live, user)
+    server.tick()
+    strangers = [f"x{n}" for n in range(40)]
+    units = [unit_id(name) for name in strangers]
+    assert server.live.arms is not None
+    for ids, size in ((list(whose), 5), (strangers, 5), (list(whose)[:6], 6)):
+        lines = shown(server.live, [request(user, ids, size=size) for user in users], server.now)
+        seen = set()
+        for line in lines:
+            play = server.live.arms.of(line.user_id, 0, server.now)[0]
+            assert len(line.places) == size, "nobody's slate is shorter for it"
+            seen.add(play.purse)
+            if play.reach is None or size == 6:
+                continue
+            own = {name for name, yes in zip(strangers, play.reach.has(np.array(units, np.uint32)), strict=True) if yes}
+            own |= {name for name, purse in whose.items() if purse == play.purse}
+            assert {place.id for place in line.places} <= own
+        assert seen == {"", A, B}
+        for line in lines:  # of six candidates and a slate of six all are shown, the arm's own first
+            play = server.live.arms.of(line.user_id, 0, server.now)[0]
+            if size == 6 and play.reach is not None:
+                organic = [place.id for place in line.places if place.kind == ORGANIC]
+                mine = [whose[name] == play.purse for name in organic]
+                assert mine == sorted(mine, reverse=True)
+        assert {tuple(place.id for place in wire.again(line)) for line in lines if line.question} == {
+            tuple(place.id for place in line.places) for line in lines if line.question
+        }
+        server.now += DAY_MS
+    assert not server.live.failures
+
+
 # ---- over HTTP
 
 
@@ -279,146 +345,6 @@ def test_from_its_beginning_to_its_end_over_http_with_a_restart_in_between(tmp_p
             assert not one.node.live.failures
 
     asyncio.run(end(asyncio.run(begin())))
-
-
-# ---- whatever happens
-
-
-class Purses(RuleBasedStateMachine):
-    """Experiments that begin, ramp and end among ticks, shown impressions, new days, restarts, contents that come and
-    go: of each content all coins are where they were or were spent, and the pool is used once."""
-
-    @initialize(pool=st.sampled_from([0.001, 0.01, 0.1]), first_ask=st.sampled_from([30.0, 1_000.0]))
-    def open(self, pool, first_ask):
-        self.server = Server(pool=pool, first_ask=first_ask, live_contents=40.0, daily_impressions=8_000.0)
-        self.numbers, self.names = iter(range(1, 10_000)), iter(f"e{n}" for n in range(10_000))
-        self.running = ""
-        self.coins: dict[str, int] = {}  # of each content whose account is open
-        self.spent_today = 0
-        self.pending: ticker.Ticked | None = None
-        self.came(6)
-
-    @rule(many=st.integers(1, 3))
-    def came(self, many):
-        for _ in range(many):
-            number = next(self.numbers)
-            self.server.add(number, age_days=(number * 7 % 50) / 10)
-
-    @precondition(lambda self: self.pending is None)
-    @rule(which=st.integers(0, 99))
-    def gone(self, which):
-        rows = self.server.live.contents.all_rows
-        if len(rows) > 3:
-            row = int(rows[which % len(rows)])
-            self.coins.pop(self.server.live.contents.rows.names[row], None)
-            self.server.bury(row)
-
-    @rule(a=st.sampled_from([0.0, 0.1, 0.5]), b=st.sampled_from([0.05, 0.5]), idle=st.booleans())
-    def begins(self, a, b, idle):
-        if not self.running:
-            self.running = next(self.names)
-            self.server.split(self.running, arm("a", a, 0.5), arm("b", b, 0.5, heating=not idle))
-
-    @precondition(lambda self: self.running)
-    @rule(a=st.sampled_from([0.0, 0.2, 0.5]))
-    def ramps(self, a):
-        name, at = self.running, self.server.now
-        self.server.experiment(lambda every: every.ramp(name, {"a": a}, ANN, at, ""))
-
-    @precondition(lambda self: self.running)
-    @rule()
-    def ends(self):
-        name, at = self.running, self.server.now
-        self.server.experiment(lambda every: every.stop(name, ANN, at, ""))
-        self.running = ""
-
-    @rule(data=st.data())
-    def shows(self, data):
-        for row in self.server.live.contents.all_rows.tolist():
-            for purse in ("", *self.server.live.purses):
-                if data.draw(st.booleans()):
-                    price = self.server.of(row)[purse]["price_units"] if purse in self.server.of(row) else 0
-                    many = self.server.heat(row, data.draw(st.sampled_from([1, 3, 10_000])), purse)
-                    self.spent_today += many
-                    if many:
-                        self.coins[self.server.live.contents.rows.names[row]] -= many * price
-
-    @rule(which=st.integers(0, 99), clicks=st.sampled_from([1, 60]), valid=st.sampled_from([0.0, 1.0]))
-    def clicks(self, which, clicks, valid):
-        rows = self.server.live.contents.all_rows
-        row = int(rows[which % len(rows)])
-        self.server.count(row, impressions=4 * clicks, clicks=clicks, valid=round(valid * clicks))
-
-    @precondition(lambda self: self.pending is None)
-    @rule(minutes=st.sampled_from([10, 300, 1_440]), share=st.sampled_from([0.0, 0.1, 0.25]))
-    def ticks(self, minutes, share):
-        server = self.server
-        server.now += minutes * 60_000
-        before = {name: worth(server, row) for name, row in server.live.contents.rows.at.items()}
-        if server.now // DAY_MS != server.books.day:
-            self.spent_today = 0
-        self.pending = server.begin(share)
-        for name, row in server.live.contents.rows.at.items():
-            gained = worth(server, row) - (before[name] if name in self.coins else FULL)
-            assert gained in (0, 50 * COIN), "what is opened has a first budget, and what earns earns one day's"
-            self.coins[name] = worth(server, row)
-            whole = server.store.counters("grant", [name])[0]
-            assert sum(n for of, n in whole.items() if of.startswith("budget_units")) == sum(
-                one["budget_units"] for one in server.of(row).values()
-            )
-        for one in (self.pending, *self.pending.arms.values()):
-            granted, released = one.changes["granted"], one.changes["released"]
-            assert not (granted * released).any()
-
-    @precondition(lambda self: self.pending is not None)
-    @rule()
-    def told(self):
-        self.server.regulator.take(self.pending, self.server.now)
-        self.pending = None
-
-    @precondition(lambda self: self.pending is None)
-    @rule()
-    def restarts(self):
-        server = self.server
-        old = server.regulator.every
-        server.regulator = server.started()
-        server.live.contents.keep_back()
-        rows = server.live.contents.all_rows
-        for name, books in old.items():
-            new = server.regulator.every.get(name, ticker.Books(name))
-            new.fit(len(books.opened))
-            for what, values in books.of.items():
-                np.testing.assert_array_equal(new.of[what][rows], values[rows], f"{name} {what}")
-            np.testing.assert_array_equal(new.opened[rows], books.opened[rows])
-            if old[""].day >= 0:
-                assert (new.used_today, new.stage_today) == (books.used_today, books.stage_today)
-
-    @invariant()
-    def balances(self):
-        if not hasattr(self, "server"):
-            return
-        server = self.server
-        out = 0
-        for name, row in server.live.contents.rows.at.items():
-            for purse, one in server.of(row).items():
-                # granted = spent + released + outstanding, of each content and purse.
-                assert one["outstanding"] >= 0, (name, purse)
-                assert one["budget_units"] >= 0
-                out += one["outstanding"]
-            if name in self.coins:
-                assert worth(server, row) == self.coins[name]
-        # What the purses' pools were used for is what is out and what was shown, each once.
-        if server.books.day >= 0:
-            assert sum(books.used_today for books in server.regulator.every.values()) == out + self.spent_today
-
-
-TestPurses = Purses.TestCase
-TestPurses.settings = hypothesis_settings(max_examples=25, stateful_step_count=40)
-
-
-@pytest.mark.slow
-class TestManyPurses(Purses.TestCase):
-    settings = hypothesis_settings(max_examples=300, stateful_step_count=60)
 
 
 def test_parts_are_the_shares_of_users():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from purse_samples import A, B, arm
 from several import Several
-from test_purses import A, B, arm
 
 from upwell.model import Candidate, Request
 from upwell.regulator.layers import Experiment

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from service_samples import DAY_MS, NOW, content, settings
 
-from upwell.regulator.layers import Arm, Experiment
+from upwell.regulator.layers import Arm, Design, Experiment
 from upwell.service import experiments, ticker
 from upwell.service.arms import Arms
 from upwell.service.audit import Who
@@ -76,9 +76,9 @@ class Server:
             self.live.arms = Arms(self.store, None, self.settings.holdout)
         self.live.arms.look(self.store.offsets())
 
-    def split(self, name: str, *arms: Arm) -> None:
-        """Begin a budget split."""
-        plan = Plan(Experiment(name=name, arms=arms, design="budget_split"))
+    def split(self, name: str, *arms: Arm, design: Design = "budget_split") -> None:
+        """Begin an experiment that splits money."""
+        plan = Plan(Experiment(name=name, arms=arms, design=design))
         self.experiment(lambda every: every.begin(plan, ANN, self.now))
 
     def of(self, row: int) -> dict[str, dict[str, int]]:

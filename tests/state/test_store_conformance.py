@@ -311,3 +311,14 @@ def test_figures_and_health(store):
     assert store.get("user", ["a"]) == [b"x" * 100]
     store.close()
     store.close()
+
+
+def test_counters_have_any_name(store):
+    """Those of an experiment's arm are named by people."""
+    batch = Batch()
+    batch.add("grant", "g", {"granted": 1, "granted halves/实验 a": 2, "granted x:y/{b}\n": -3})
+    store.write(batch)
+    store.write(batch)
+    found = {"granted": 2, "granted halves/实验 a": 4, "granted x:y/{b}\n": -6}
+    assert store.counters("grant", ["g"]) == [found]
+    assert list(pages(store.scan_counters, "grant")) == [("g", found)]

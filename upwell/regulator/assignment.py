@@ -18,8 +18,10 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from upwell.agents.xp import Array, Namespace, absorb, absorbed, hash_bits, hash_uniform, uniform
 from upwell.errors import BadRequest
@@ -150,6 +152,17 @@ class Table:
             return NONE
         slot_s = self._slot_s[owner]
         return self._rows[owner][absorb(self._states[owner], at_s // slot_s if slot_s else unit) % BUCKETS]
+
+
+class Reach(NamedTuple):
+    """Contents that the users of a co-diverted arm are shown: those that are dealt to it."""
+
+    table: Table  # nobody held out of it: contents are not
+    code: int
+
+    def has(self, units: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+        """Whether contents are among them, by their ``unit_id``."""
+        return self.table.arms_of(np, units, 0, (units, units)) == self.code
 
 
 def tables(layers: Iterable[Layer], holdout: float) -> tuple[Table, ...]:

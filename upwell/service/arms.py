@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from upwell.agents import network
 from upwell.errors import BadRequest
-from upwell.regulator.assignment import NONE, Table, tables, unit_id
+from upwell.regulator.assignment import NONE, Reach, Table, tables, unit_id
 from upwell.regulator.designs import washes_out
 from upwell.regulator.layers import Arm, Experiment
 from upwell.regulator.targeting import Traits
@@ -28,6 +28,7 @@ class Play(NamedTuple):
     exploration: float = 1.0
     heating: bool = True
     purse: str = ""  # what they are heated from: see ``Split``
+    reach: Reach | None = None  # None: all contents
 
 
 AS_IS = Play()
@@ -39,8 +40,9 @@ NOTHING: Mapping[str, Any] = {}
 class Split(NamedTuple):
     """The experiment whose arms have money of their own, as it runs now.
 
-    Each arm has a *purse*: of the pool and of each content's account what its share is, as of users. Who is in no arm
-    has the rest. ``stage``: see ``Held``. ``plays``: by arm, each with its purse's name.
+    Each arm has a *purse*: of the pool and of each content's account what its share is, as of users; co-diverted, the
+    whole accounts of contents that are dealt to it. Who is in no arm has the rest. ``stage``: see ``Held``. ``plays``:
+    by arm, each with its purse's name.
     """
 
     experiment: Experiment
@@ -80,8 +82,14 @@ class Arms:
 
     def _take(self, found: Experiments) -> None:
         made = tables(found.layers(), self.holdout)
+        reaches = {
+            (experiment.name, arm.name): Reach(table, code)
+            for table in tables(found.layers(), 0.0)
+            for code, (experiment, arm) in enumerate(table.arms)
+            if experiment.design == "co_diverted"
+        }
         self._plays = {
-            (one.name, arm.name): self._play(one.plan.experiment, arm)
+            (one.name, arm.name): self._play(one.plan.experiment, arm, reaches.get((one.name, arm.name)))
             for one in found.running
             for arm in one.plan.experiment.arms
         }
@@ -94,7 +102,7 @@ class Arms:
         experiment = held.plan.experiment
         return Split(experiment, held.stage, tuple(self._plays[held.name, arm.name] for arm in experiment.arms))
 
-    def _play(self, experiment: Experiment, arm: Arm) -> Play:
+    def _play(self, experiment: Experiment, arm: Arm, reach: Reach | None) -> Play:
         given, found = arm.settings, None
         mode, version = str(given.get("mode", "")), given.get("policy")
         if version is not None:
@@ -105,7 +113,7 @@ class Arms:
         exploration, heating = given.get("exploration", 1.0), given.get("heating", True)
         assert isinstance(exploration, int | float)  # checked when it began
         purse = f"{experiment.name}/{arm.name}" if experiment.splits_money else ""
-        return Play(mode, found, float(exploration), bool(heating), purse)
+        return Play(mode, found, float(exploration), bool(heating), purse, reach)
 
     def _learned(self, version: str) -> Learned:
         """A version that the store has, or a policy that is shipped: by name, never by path."""
@@ -144,14 +152,14 @@ class Arms:
         """How a user is decided for, and what that exposes them to. Layers set different things (``begin``)."""
         unit, play, exposures = unit_id(user), AS_IS, list[wire.Exposure]()
         for table in self._tables:
-            code = table.arm_of(unit, now_ms // 1_000, traits=Traits(known))
+            code = table.arm_of(unit, now_ms // 1_000, (unit, unit), Traits(known))
             if code == NONE:
                 continue
             experiment, arm = table.arms[code]
             own = self._plays[experiment.name, arm.name]
             play = Play(
                 own.mode or play.mode, own.learned or play.learned, own.exploration * play.exploration,
-                own.heating and play.heating, own.purse or play.purse,
+                own.heating and play.heating, own.purse or play.purse, own.reach or play.reach,
             )  # fmt: skip
             held = self._held[experiment.name]
             if not washes_out(experiment, now_ms // 1_000):
@@ -169,11 +177,8 @@ def dealt(
     """
     for table in tables(found.layers(), holdout):
         if any(experiment.name == name for experiment, _ in table.arms):
-            codes = [
-                table.arm_of(unit_id(user), now_ms // 1_000, traits=Traits(of))
-                for user, of in zip(users, known, strict=True)
-            ]
-            return [
-                None if code == NONE or table.arms[code][0].name != name else table.arms[code][1].name for code in codes
-            ]
+            units, at_s = map(unit_id, users), now_ms // 1_000
+            codes = [table.arm_of(unit, at_s, (unit, unit), Traits(of)) for unit, of in zip(units, known, strict=True)]
+            found_in = [None if code == NONE else table.arms[code] for code in codes]
+            return [one[1].name if one is not None and one[0].name == name else None for one in found_in]
     return [None] * len(users)  # it is over

@@ -45,8 +45,6 @@ MODES = ("ranker", "rules", "policy")
 SETTINGS = ("mode", "policy", "exploration", "heating", "ranker")
 """What an arm may set; what it leaves out is as without the experiment. ``ranker`` names one of the platform's, which
 ranks for the arm's users before it asks: who they are it learns from ``POST /v1/experiments/{id}/arms``."""
-DESIGNS = ("user_split", "budget_split", "switchback")
-"""Those that the service carries."""
 
 
 class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -176,9 +174,6 @@ class Experiments(msgspec.Struct):
 def check(plan: Plan) -> None:
     """Raises Refused 422 for what the service cannot carry out."""
     experiment = plan.experiment
-    if experiment.design not in DESIGNS:
-        why = f"the service carries {', '.join(DESIGNS)}"
-        raise Refused(422, "invalid", why, "experiment.design")
     if len(experiment.arms) < 2:
         raise Refused(422, "invalid", "an experiment needs a control and another arm", "experiment.arms")
     if any(target.of != "user" for target in experiment.targets):

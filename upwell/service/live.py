@@ -14,6 +14,7 @@ import numpy as np
 from msgspec.structs import astuple
 
 from upwell.regulator import slate
+from upwell.regulator.assignment import Reach, unit_id
 from upwell.service import fold, goals, learned, recommend, records, wire
 from upwell.service.arms import AS_IS, NOTHING, Arms, Play
 from upwell.service.experiments import MODES
@@ -122,7 +123,7 @@ class Live(Memory):
                 self.failures["regulator"] += 1
                 del self.outbox[before:]
                 why = "regulator_failed"
-        return self._in_order(asked, ids, size, now_ms, why, exposures)
+        return self._in_order(asked, ids, size, now_ms, why, exposures, play.reach)
 
     def _mode(self, play: Play) -> str:
         """Who decides: whom an arm names, but never more than the switch allows."""
@@ -164,7 +165,7 @@ class Live(Memory):
         def decided_by(playing: Playing | None) -> recommend.Decided:
             return recommend.decide(
                 settings, self.users, self.contents, grants, window, self.platform_ctr, asked, size, now_ms,
-                playing, play.exploration,
+                playing, play.exploration, play.reach,
             )  # fmt: skip
 
         try:
@@ -194,7 +195,7 @@ class Live(Memory):
         for one, line, question, mind, turn in zip(asked, lines, questions, minds, turned, strict=True):
             line.question, line.mind, line.turned = question, tuple(mind), turn
             if one.request.shadow:
-                line.instead, line.places = line.places, ranked(one, size)
+                line.instead, line.places = line.places, ranked(one, size, play.reach)
         if any(one.request.shadow for one in asked):
             for line in lines:
                 self.show(line, self._to_log(line))
@@ -227,10 +228,10 @@ class Live(Memory):
 
     def _in_order(
         self, asked: Sequence[Asked], ids: Sequence[str], size: int, now_ms: int, why: str | None,
-        exposures: Sequence[tuple[wire.Exposure, ...]],
+        exposures: Sequence[tuple[wire.Exposure, ...]], reach: Reach | None,
     ) -> list[wire.Logged]:  # fmt: skip
         lines = [
-            self._line(one, id, ranked(one, size), "raw", now_ms, why, exposed)
+            self._line(one, id, ranked(one, size, reach), "raw", now_ms, why, exposed)
             for one, id, exposed in zip(asked, ids, exposures, strict=True)
         ]
         for line in lines:
@@ -277,13 +278,20 @@ def attributes(context: Mapping[str, Any], record: np.void | None, now_ms: int) 
     return {**context, "age_days": age_days, "requests": float(record["requests"])}
 
 
-def ranked(one: Asked, size: int) -> list[wire.Place]:
-    """The ranker's own order, less what the request excludes; what the platform pushes is marked."""
+def ranked(one: Asked, size: int, reach: Reach | None = None) -> list[wire.Place]:
+    """The ranker's own order, less what the request excludes; what is out of reach comes last, what is pushed is so
+    marked."""
     no = set(one.request.exclude)
+    kept = [name for name in one.ids if name not in no]
+    if reach is not None and kept:
+        mine = reach.has(np.fromiter(map(unit_id, kept), np.uint32, len(kept))).tolist()
+        kept = [name for name, own in zip(kept, mine, strict=True) if own] + [
+            name for name, own in zip(kept, mine, strict=True) if not own
+        ]
     pushed = {candidate.id for candidate in one.request.candidates if candidate.pushed}
     return [
         wire.Place(name, slate.PUSHED, 1.0, False, ("pushed",))
         if name in pushed
         else wire.Place(name, slate.ORGANIC, 1.0, False, ("ranker",))
-        for name in [name for name in one.ids if name not in no][:size]
+        for name in kept[:size]
     ]

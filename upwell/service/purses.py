@@ -19,13 +19,12 @@ import numpy.typing as npt
 from upwell.regulator.designs import parts
 from upwell.regulator.layers import BUCKETS
 from upwell.regulator.ledger import COIN
-from upwell.service import story, ticker
+from upwell.service import ticker
 from upwell.service.arms import AS_IS, Play, Split
-from upwell.service.recommend import Grants
 from upwell.service.records import COLUMN, in_purse
 from upwell.service.settings import Settings
-from upwell.service.tables import NOBODY, Contents, Floats
-from upwell.service.ticker import DAY_MS, Books, Longs, Ticked
+from upwell.service.tables import Contents
+from upwell.service.ticker import Books, Longs
 from upwell.state.batch import Batch
 
 KEPT = ("budget_units", "seized_units")
@@ -66,22 +65,41 @@ def shares(split: Split) -> dict[str, float]:
     }
 
 
-def heats(split: Split | None, purse: str) -> bool:
-    """Whether a purse may grant anything: its arm runs, heats, and has users."""
+def owns(split: Split, contents: Contents) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which live contents each purse has a part of."""
+    many, units = len(contents.all_rows), contents.unit[contents.all_rows]
+    diverted = {name: play.reach.has(units) for name, play in running(split).items() if play.reach is not None}
+    if diverted:
+        return {**diverted, "": ~np.any([*diverted.values()], axis=0)}
+    return {name: np.full(many, share > 0.0) for name, share in shares(split).items()}
+
+
+def accounts(split: Split, contents: Contents, amount: Longs) -> dict[str, Longs]:
+    """Of each live content, an amount by purse: what is split, or wholly whose the content is."""
+    if any(play.reach is not None for play in split.plays):
+        return {name: np.where(its, amount, 0) for name, its in owns(split, contents).items()}
+    return dealt(split, amount, contents.key[contents.all_rows])
+
+
+def may_grant(split: Split | None, contents: Contents, purse: str) -> npt.NDArray[np.bool_]:
+    """Which live contents a purse may grant anything."""
+    many = len(contents.all_rows)
     if split is None:
-        return not purse
-    play = running(split).get(purse, AS_IS if not purse else None)
-    return play is not None and play.heating and play.mode != "ranker" and shares(split)[purse] > 0.0
+        return np.full(many, not purse)
+    play = {"": AS_IS, **running(split)}.get(purse)
+    if play is None or not play.heating or play.mode == "ranker":
+        return np.zeros(many, bool)
+    return owns(split, contents)[purse]
 
 
 def its_own(settings: Settings, split: Split, purse: str, daily_impressions: float, day: int) -> Settings:
     """The platform as a purse's agents see it: its part of the pool, and of the chance that new contents are owed.
 
-    What contents ask for is as much smaller as their accounts are.
+    What contents ask for is as much smaller as their accounts are. Co-diverted, contents are owed the whole chance.
     """
     pool = dealt(split, np.asarray(ticker.pool_of(settings, daily_impressions)), np.asarray(day))[purse]
-    chance = settings.chance * shares(split)[purse]
-    return settings.model_copy(update={"pool": int(pool) / daily_impressions, "chance": chance})
+    part = 1.0 if split.experiment.design == "co_diverted" else shares(split)[purse]
+    return settings.model_copy(update={"pool": int(pool) / daily_impressions, "chance": part * settings.chance})
 
 
 def seen(contents: Contents, books: Mapping[str, Books]) -> dict[str, Longs]:
@@ -100,7 +118,7 @@ def seen(contents: Contents, books: Mapping[str, Books]) -> dict[str, Longs]:
 def earned(contents: Contents, books: Iterable[str], split: Split | None) -> dict[str, Longs]:
     """Of each live content, by purse: units of the coins that it earns in a day. An arm that is over earns none."""
     whole = np.full(len(contents.all_rows), ticker.EARNED_UNITS)
-    each = {"": whole} if split is None else dealt(split, whole, contents.key[contents.all_rows])
+    each = {"": whole} if split is None else accounts(split, contents, whole)
     return {name: each.get(name, np.zeros_like(whole)) for name in books}
 
 
@@ -161,16 +179,16 @@ def _split_anew(
     """Share out accounts that the split's stage has not seen yet, and what was used of the day's pool; which they
     are."""
     rows, base, mine = contents.all_rows, books[""], [books[name] for name in running(split)]
-    keys, stage = contents.key[rows], split.stage + 1
+    stage = split.stage + 1
     anew = np.any([one.of["stage"][rows] != stage for one in mine], axis=0)
-    for name, share in shares(split).items():
-        if share == 0.0:  # coins that came back to where nobody is left are for those who are
-            anew |= books[name].of["budget_units"][rows] != 0
+    for name, its in owns(split, contents).items():
+        # Coins that came back to where nobody is left are for those who are.
+        anew |= ~its & (books[name].of["budget_units"][rows] != 0)
     # An account that is not open yet has a first budget.
     had = np.where(base.opened[rows], base.of["budget_units"][rows], round(settings.budget * COIN))
     whole = had + changes[""]["budget_units"] + sum(one.of["budget_units"][rows] for one in mine)
-    units = dealt(split, whole, keys)
-    views = dealt(split, heated[""] + sum(heated[one.purse] for one in mine), keys)
+    units = accounts(split, contents, whole)
+    views = accounts(split, contents, heated[""] + sum(heated[one.purse] for one in mine))
     for one in mine:
         inherited = views[one.purse] - contents.spent(one.purse, rows)
         new = {"budget_units": units[one.purse], "inherited": inherited, "stage": stage}
@@ -196,27 +214,3 @@ def applied(books: Mapping[str, Books], moves: Moved) -> None:
         if name:
             one.opened[moves.rows] = one.of["stage"][moves.rows] > 0
     books[""].opened[moves.rows[moves.anew]] = True
-
-
-def wound_down(
-    contents: Contents, books: Books, centres: Floats, now_ms: int, lent: Longs | None, batch: Batch
-) -> Ticked:
-    """The tick of a purse that grants nothing: what it has outstanding is withdrawn, and at the next tick released."""
-    rows, size = contents.all_rows, len(contents.live)
-    outstanding = np.maximum(books.outstanding(contents, rows), 0)
-    settled = books.withdrawn[rows] & (lent[rows] == 0 if lent is not None else True)
-    back = np.where(settled, outstanding, 0)
-    changes = {"granted": np.zeros(len(rows), np.int64), "released": back}
-    changes["budget_units"] = back * books.of["price_units"][rows]
-    for i in np.flatnonzero(back).tolist():
-        name = contents.rows.names[int(rows[i])]
-        deltas = {in_purse(what, books.purse): int(values[i]) for what, values in changes.items() if values[i]}
-        batch.add("grant", name, deltas)
-        batch.append("grant", name, story.returned(now_ms, int(back[i]), books.purse))
-    ticker.count_day(batch, books.purse, now_ms // DAY_MS, granted=0, released=int(back.sum()))
-    withdrawn = ticker.scattered(outstanding - back > 0, rows, size)
-    nobody = Grants(np.full((len(centres), 1), NOBODY, np.int32), purse=books.purse)
-    by_row = {what: ticker.scattered(values, rows, size) for what, values in changes.items()}
-    cheat = ticker.scattered(ticker.cheats(contents), rows, size)
-    none = np.zeros(size, np.int64)
-    return Ticked(batch, nobody, centres, none, withdrawn, rows, cheat, by_row, books.verdict[:size].copy())

@@ -23,6 +23,7 @@ from upwell.agents.user import UserDials
 from upwell.agents.xp import BLOCKED, MILLI, before_equals, hash_uniform, quantise, take
 from upwell.model import Request
 from upwell.regulator import explain, guards, policy, slate
+from upwell.regulator.assignment import Reach, unit_id
 from upwell.regulator.trust.judge import NARROWED
 from upwell.service import fold, learned, own
 from upwell.service.learned import Playing, Turned
@@ -36,7 +37,7 @@ DAY_MS = 86_400_000
 WHETHER, WHICH = 601, 602
 CLICKS, IMPRESSIONS, HEATED = COLUMN["clicks"], COLUMN["impressions"], COLUMN["heated"]
 REPEATED = -4.0e6
-"""Added to the score of what a user has just been shown: below every other candidate, above what is blocked."""
+"""Added to the score of what is put off (``put_off``): below every other candidate, above what is blocked."""
 ID, SCORE = attrgetter("id"), attrgetter("score")
 
 
@@ -139,6 +140,7 @@ def decide(
     now_ms: int,
     playing: Playing | None = None,
     exploration: float = 1.0,
+    reach: Reach | None = None,
 ) -> Decided:
     """Slates of ``size`` for a batch.
 
@@ -146,6 +148,7 @@ def decide(
         grants: None: the ranker's own order, nothing heated and nothing explored.
         playing: the learned policy; None: the rules.
         exploration: factor on users' chance to explore, for an experiment's arm.
+        reach: contents that they may be shown; None: all.
     """
     count, width = len(asked), max(*(len(one.ids) for one in asked), size)
     rows = np.full((count, width), NO_CONTENT, np.int32)
@@ -189,12 +192,11 @@ def decide(
         )
         scores = quantise(np, total(parts))
         organic_by = {name: part[:, None, :] for name, part in parts.items()}
+    if reach is not None:
+        put_off(~reach.has(units_of(contents, asked, rows)) & (rows != NO_CONTENT), blocked, scores, size)
     repeated = in_ring(arrived, keys)
-    if repeated.any():
-        # Shown lately: kept from the slate while there is enough else, and at its end where there is not.
-        enough = (~(blocked | repeated)).sum(-1, keepdims=True) >= size
-        blocked |= repeated & enough
-        scores[repeated] += np.float32(REPEATED)
+    if repeated.any():  # shown lately
+        put_off(repeated, blocked, scores, size)
     question = slate.Question(rows, scores[:, None, :], blocked[:, None, :])
     heated_by: Parts = {}
     tried_by: Parts = {}
@@ -229,6 +231,24 @@ def decide(
     unfit = take(np, question.blocked, np.where(organic, picked.column, 0))
     logit, named = explain.contributions(np, question, picked, organic_by, heated_by, tried_by)
     return Decided(question, picked, bits, arrived, logit, named, organic & unfit, turned, on_trial)
+
+
+def put_off(
+    who: npt.NDArray[np.bool_], blocked: npt.NDArray[np.bool_], scores: npt.NDArray[np.float32], size: int
+) -> None:
+    """Keep candidates ``[B, C]`` from the slate while there is enough else, and at its end where there is not."""
+    enough = (~(blocked | who)).sum(-1, keepdims=True) >= size
+    blocked |= who & enough
+    # Once, for whatever reason: twice would be as what is blocked.
+    scores[who & (scores > REPEATED / 2)] += np.float32(REPEATED)
+
+
+def units_of(contents: Contents, asked: Sequence[Asked], rows: npt.NDArray[np.int32]) -> npt.NDArray[np.uint32]:
+    """What experiments deal candidates by ``[B, C]``."""
+    units = contents.unit[np.maximum(rows, NOBODY)]
+    for b, c in zip(*np.nonzero(rows < NO_CONTENT), strict=True):
+        units[b, c] = unit_id(asked[b].ids[c])
+    return units
 
 
 def given_scores(asked: Sequence[Asked], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:

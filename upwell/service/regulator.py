@@ -194,12 +194,11 @@ class Regulator:
 
         def once(books: ticker.Books, settings: Settings, play: Play) -> ticker.Ticked:
             owing = None if lent is None else lent[books.purse]
-            if not purses.heats(split, books.purse):
-                return purses.wound_down(contents, books, self.centres, now_ms, owing, batch)
             return ticker.once(
                 settings, contents, books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
                 self.platform_ctr, self.daily_impressions, self.live.in_force.weights, owing,
-                self.live.policy_of(play), program, of_users, silent, heated[books.purse], batch,
+                self.live.policy_of(play), program, of_users, silent, heated[books.purse],
+                purses.may_grant(split, contents, books.purse), batch,
             )  # fmt: skip
 
         plays = {"": AS_IS, **purses.running(split)}

@@ -20,11 +20,11 @@ from upwell.regulator.words import Said
 from upwell.service.records import COUNTS
 
 Longs = npt.NDArray[np.int64]
-QUIET, CHANCE, GRANTED, NOT_APPROVED, TOO_LOW_A_BID, WAITING, CHEAT, HOPELESS, OUTGROWN, FROZEN = range(10)
+QUIET, CHANCE, GRANTED, NOT_APPROVED, TOO_LOW_A_BID, WAITING, CHEAT, HOPELESS, OUTGROWN, FROZEN, RETURNED = range(11)
 """What a tick came to for a content: 0, it did not ask and nothing changed."""
 CODES = (
     "quiet", "chance", "granted", "not_approved", "bid_below_price", "waiting", "cheat", "hopeless", "outgrown",
-    "frozen",
+    "frozen", "returned",
 )  # fmt: skip
 SAYS: dict[str, Said] = {
     "chance": Said(
@@ -74,7 +74,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     """What a tick, or a day, came to for a content."""
 
     ts: int
-    what: str  # of ``CODES``, ``returned`` or ``day``
+    what: str  # of ``CODES``, or ``day``
     asked: int = 0  # impressions
     granted: int = 0
     released: int = 0
@@ -92,18 +92,20 @@ decoder = msgspec.json.Decoder(Line)
 
 def verdicts(
     wanted: Requests, owed: Any, cheat: Any, frozen: Any, granted: Longs, released: Longs, reserve: float, price: float,
-    known: Standing, scale: float, outstanding: Longs,
+    known: Standing, scale: float, outstanding: Longs, mine: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.int8]:  # fmt: skip
     """What the tick came to for each content ``[M]``: see ``CODES``.
 
     Args:
         reserve: units that an impression cost at least; ``price``: the reference price that bids are in.
+        mine: whom the purse may grant anything.
     """
     assert wanted.wanted is not None
     assert wanted.bid is not None
     asks = (wanted.wanted > 0) & (outstanding == 0)
     cases = [
         (cheat, CHEAT), (frozen, FROZEN), ((granted > 0) & owed, CHANCE), (granted > 0, GRANTED),
+        ((released > 0) & ~mine, RETURNED),
         ((released > 0) & outgrown(known.age_days, known.impressions, scale), OUTGROWN), (released > 0, HOPELESS),
         (asks & (wanted.impressions == 0), NOT_APPROVED), (asks & (wanted.bid * price < reserve), TOO_LOW_A_BID),
         (asks, WAITING),
@@ -144,11 +146,6 @@ def lines(
                 )
             ),
         )
-
-
-def returned(now_ms: int, released: int, purse: str) -> bytes:
-    """A line of a grant whose purse heats nobody any more."""
-    return encoder.encode(Line(now_ms, "returned", released=released, purse=purse))
 
 
 def day(now_ms: int, counts: list[int]) -> bytes:

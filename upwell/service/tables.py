@@ -24,8 +24,8 @@ Ints = npt.NDArray[np.int64]
 FOUR = np.arange(4, dtype=np.uint32) * np.uint32(0x9E3779B9)
 UNTESTED = -1
 COLUMNS = (
-    "key", "embedding", "published_ms", "followers", "live", "cheat", "low", "doubted", "counts", "unsaved", "left",
-    "tag_bits", "tested",
+    "key", "unit", "embedding", "published_ms", "followers", "live", "cheat", "low", "doubted", "counts", "unsaved",
+    "left", "tag_bits", "tested",
 )  # fmt: skip
 NOBODY = 0
 """Row 0 of every table: who or what is not known."""
@@ -156,6 +156,7 @@ class Contents:
         self.purses: dict[str, Purse] = {}  # of experiments' arms that have money of their own, and of those that had
         self.info: dict[int, Content] = {}
         self.key: npt.NDArray[np.uint32] = np.zeros(256, np.uint32)
+        self.unit: npt.NDArray[np.uint32] = np.zeros(256, np.uint32)  # what experiments deal them by (``unit_id``)
         self.embedding: Floats = np.zeros((256, DIMS), np.float32)
         self.published_ms: Ints = np.zeros(256, np.int64)
         self.followers: Floats = np.zeros(256, np.float32)
@@ -180,7 +181,7 @@ class Contents:
                 purse.fit(row + 1)
                 purse.clear(row)
             self.tested[row] = UNTESTED
-            self.key[row] = key_of(content.id)
+            self.key[row], self.unit[row] = key_of(content.id), unit_id(content.id)
             self.counts[row] = self.unsaved[row] = self.left[row] = 0
             self.cheat[row], self.low[row], self.doubted[row] = False, 0.0, 0.0
         self.info[row] = content

@@ -168,6 +168,7 @@ def once(
     platform: Mapping[str, float] | None = None,
     silent: bool = False,
     heated: Longs | None = None,
+    mine: npt.NDArray[np.bool_] | None = None,
     batch: Batch | None = None,
 ) -> Ticked:
     """One slow tick over all live contents. Changes nothing: the caller writes ``batch`` and then calls ``applied``.
@@ -177,10 +178,12 @@ def once(
     processes may still be showing, for all they have heard; while there are any, it waits. ``playing``: the learned
     policy; None: the rules. ``program``: the goal's reward program, and ``platform`` the figures that are known of
     users (``figures.of_users``). ``silent``: the judge of who cheats says nothing, so that nobody is heated.
-    ``heated``: of live contents, the heated impressions that count where money is split; None: all. ``batch``: what the
-    tick is added to, if it is not alone.
+    Where money is split: ``heated``: of live contents, the heated impressions that count; None: all. ``mine``: who of
+    them may have grants of this purse; None: all, and whoever may not loses the one they have. ``batch``: what the tick
+    is added to, if it is not alone.
     """
     rows, purse = contents.all_rows, books.purse
+    mine = np.ones(len(rows), bool) if mine is None else mine
     books.fit(len(contents.live))
     counts = contents.counts[rows]
     column = {name: counts[:, i] for name, i in COLUMN.items()}
@@ -188,7 +191,8 @@ def once(
         column["heated"] = heated
     age_days = (now_ms - contents.published_ms[rows]) / DAY_MS
     scale = daily_impressions / settings.live_contents / 500.0
-    budget = np.where(books.opened[rows], books.of["budget_units"][rows], round(settings.budget * COIN))
+    opened = books.opened[rows] | bool(purse)  # an arm's accounts are opened by what is moved to them
+    budget = np.where(opened, books.of["budget_units"][rows], round(settings.budget * COIN))
     low = contents.low[rows]
     cleared = low == trust.CLEARED
     # Amends come too late for a budget that was lost, unless an operator says so.
@@ -235,11 +239,14 @@ def once(
         ),
     )  # fmt: skip
     barred = cheat | frozen
-    owed = guards.owed_a_chance(floats["heated"], age_days, scale, settings.chance, barred)
+    owed = guards.owed_a_chance(floats["heated"], age_days, scale, settings.chance, barred | ~mine)
     quality = (floats["valid"] + 1.0) / (floats["impressions"] * platform_ctr + 2.0)
+    assert wanted.wanted is not None
+    wanted = wanted._replace(give_up=wanted.give_up | ~mine, wanted=np.where(mine, wanted.wanted, 0))
     ends = (wanted.give_up & ~owed) | barred
     settled = books.withdrawn[rows] & (lent[rows] == 0 if lent is not None else True)
-    wanted = wanted._replace(give_up=wanted.give_up & settled, impressions=np.where(barred, 0, wanted.impressions))
+    asked = np.where(barred | ~mine, 0, wanted.impressions)
+    wanted = wanted._replace(give_up=wanted.give_up & settled, impressions=asked)
     over = settled | (outstanding == 0)
     state = state._replace(cheat=cheat & over, frozen=frozen & over)
     # Where there is hardly any traffic, an impression is worth a whole budget and no more.
@@ -262,7 +269,7 @@ def once(
     lost = np.where(state.cheat, budget + back * before.price, 0) if len(rows) else np.zeros(0, np.int64)
     changes["seized_units"] = (lost - restored).astype(np.int64)
     batch = Batch() if batch is None else batch
-    closed = ~books.opened[rows]
+    closed = ~opened
     moved = np.flatnonzero(np.any([closed, *(values != 0 for values in changes.values())], axis=0)).tolist()
     for i in moved:
         # An account is opened with its budget, even with one of nothing.
@@ -273,7 +280,9 @@ def once(
         batch.add("grant", contents.rows.names[int(rows[i])], deltas)
     count_day(batch, purse, now_ms // DAY_MS, granted=int(granted.sum()), released=int(back.sum()))
     reserve = price * float(guards.price_factor(np, np.float32(heated_share), settings.cap))
-    verdict = story.verdicts(wanted, owed, cheat, frozen, granted, back, reserve, price, known, scale, outstanding)
+    verdict = story.verdicts(
+        wanted, owed, cheat, frozen, granted, back, reserve, price, known, scale, outstanding, mine
+    )
     told = story.lines(
         now_ms, verdict, books.verdict[rows], wanted, granted, back, after.price, price, best_match, purse
     )

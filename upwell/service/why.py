@@ -44,7 +44,8 @@ def ranked(line: wire.Logged, asked: wire.Question, places: list[wire.Place], co
     scores, at = wire.scores_of(asked), asked.candidates.index(content)
     if wire.blocked_of(asked)[at] or scores[at] < REPEATED / 2:
         said = Said(
-            "The user saw it a short while ago, or the request ruled it out.", "用户不久前看过,或请求将其排除。"
+            "The user saw it a short while ago, or the request or an experiment ruled it out.",
+            "用户不久前看过,或请求或实验将其排除。",
         )
         return way("ranked", said)
     above = (scores[asked.candidates.index(place.id)] for place in places if place.kind == slate.ORGANIC)
