@@ -1,5 +1,6 @@
 """Guards, on numbers worked by hand."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,3 +57,11 @@ def test_assignment_is_sticky_even_and_independent_between_salts():
     np.testing.assert_array_equal(one, again)
     assert (one < 0.05).mean() == pytest.approx(0.05, abs=0.004)
     assert (other[one < 0.05] < 0.5).mean() == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_cap_of_nothing_is_a_cap():
+    """It was divided by."""
+    for xp in (np, jnp):
+        assert float(guards.load(xp, xp.float32(0.0), 0.0)) == 0.0
+        assert float(guards.price_factor(xp, xp.float32(0.0), 0.0)) == 1.0
+        assert float(guards.load(xp, xp.float32(0.1), 0.2)) == pytest.approx(0.5)

@@ -113,6 +113,65 @@ def test_a_wrong_question_is_refused(tmp_path, body):
     asyncio.run(story())
 
 
+WEIGHTS = {"user_satisfaction": 0.0, "platform_revenue": 1.0, "long_term": 0.0}
+CONTENTS = [f"c{n}" for n in range(30)]
+
+
+async def lived(folder, settings: dict | None, age_days: int = 30, **given) -> list[dict]:
+    """Decisions for some users by a service whose every user is in an arm with ``settings``, or that has no arms."""
+    async with inside(folder, holdout=0.0, policy="marl", seed=3, cap=0.0, **given) as one:
+        one.node.live.server = "same"
+        if settings is not None:
+            arms = [{"name": "none", "share": 0.0}, {"name": "all", "share": 1.0, "settings": settings}]
+            plan = {"experiment": {"name": "whole", "arms": [arms[0] | {"room": 0.0}, arms[1] | {"room": 1.0}]}}
+            assert (await one("POST", "/experiments", plan)).status_code == 201
+        for n, id in enumerate(CONTENTS):
+            body = {"creator_id": "k", "published_at": NOW - n * DAY_MS, "tags": [f"t{n % 7}"], "price": 1.0 + n}
+            assert (await one("PUT", f"/contents/{id}", body)).status_code in (200, 201)
+        for user in USERS[:20]:
+            await one("PUT", f"/users/{user}", {"created_at": NOW - age_days * DAY_MS})
+        await one.node.tick()  # what is known of contents is as of it
+        told = []
+        for turn in range(3):
+            for user in USERS[:20]:
+                candidates = [{"id": id, "score": -0.1 * n} for n, id in enumerate(CONTENTS)]
+                body = {"user_id": user, "candidates": candidates, "size": 8}
+                answer = await one.done("POST", "/recommend", body)
+                assert not answer["degraded"]
+                told.append(await one.done("GET", f"/decisions/{answer['decision_id']}"))
+            one.wait((turn + 1) * 3_600_000)
+        return told
+
+
+def of_slates(decisions: list[dict]) -> list[list]:
+    return [[(item["id"], item["kind"], item["logit"]) for item in one["items"]] for one in decisions]
+
+
+def test_an_arms_weights_decide_as_the_services_own_would(tmp_path):
+    """Before any tick, users' agents alone go by them."""
+
+    def of(name: str, settings: dict | None, **given) -> list[dict]:
+        return asyncio.run(lived(tmp_path / name, settings, **given))
+
+    plain, armed = of("plain", None), of("armed", {"weights": WEIGHTS})
+    whole = of("whole", None, weights=tuple(WEIGHTS.values()))
+    assert of_slates(armed) == of_slates(whole)
+    assert of_slates(armed) != of_slates(plain)
+    assert {(one["weights_version"], one["weights"]["platform_revenue"]) for one in armed} == {("whole/all", 1.0)}
+    assert {one["weights_version"] for one in plain} == {"0"}
+
+
+def test_an_arms_guards_are_its_users(tmp_path):
+    """Nothing is tried on the new, unless the arm protects nobody."""
+
+    def tried(name: str, guards: dict) -> float:
+        decisions = asyncio.run(lived(tmp_path / name, {"guards": guards}, age_days=0))
+        return sum(one["explore_probability"] > 0.0 for one in decisions) / len(decisions)
+
+    assert tried("protected", {"protection_days": 3.0}) == 0.0
+    assert tried("free", {"protection_days": 0.0}) == 1.0
+
+
 def test_the_client_marks_what_is_pushed():
     wire = calls.recommend("u", [("a", 1.0), ("b", 0.5)], 2, {"pushed": ["b"]})
     assert wire.body is not None

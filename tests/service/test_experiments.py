@@ -27,6 +27,7 @@ from upwell.state import Batch, open_store
 
 GOOD = [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.1}]
 SLASHED = (Arm(name="a/b", share=0.5), Arm(name="b", share=0.5))
+WEIGHTS = ("user_satisfaction", "platform_revenue", "long_term")
 ANN = Who("operator", "Ann")
 EXAMPLE = Path(__file__).parents[2] / "examples" / "experiment.toml"
 
@@ -67,6 +68,11 @@ def arms_of(store, holdout: float = 0.0) -> Arms:
         (plan(exploration=True), "experiment.arms.treated.settings"),
         (plan(heating=1), "experiment.arms.treated.settings"),
         (plan(policy=1), "experiment.arms.treated.settings"),
+        (plan(ranker=""), "experiment.arms.treated.settings"),
+        (plan(weights={"user_satisfaction": 1.0}), "experiment.arms.treated.settings"),
+        (plan(weights=dict.fromkeys(WEIGHTS, 0.0)), "experiment.arms.treated.settings"),
+        (plan(guards={"cap": 0.5}), "experiment.arms.treated.settings"),
+        (plan(guards={"chance": 0}), "experiment.arms.treated.settings"),
         (Plan(Experiment(name="x", arms=(Arm(name="a", share=1.0),))), "experiment.arms"),
         (Plan(Experiment(name="x", arms=SLASHED, design="budget_split")), "experiment.arms"),
         (plan("🎈" * 64), "experiment"),

@@ -8,10 +8,15 @@ JUDGED_FROM = 100.0
 """Clicks in the holdout from which its click rate is taken for what it is."""
 
 
+def load(xp: Namespace, heated_share: Array, cap: Array) -> Array:
+    """An hour's heated share over the cap; 0 as long as nothing is heated, also where nothing may be (a cap of 0)."""
+    return heated_share / xp.maximum(xp.float32(cap), xp.float32(1e-9))
+
+
 def price_factor(xp: Namespace, heated_share: Array, cap: Array) -> Array:
     """Factor on the reference price: 1 up to half the cap, rising without bound towards it."""
-    load = xp.clip(heated_share / cap, 0.0, 0.999)
-    return 1.0 + xp.maximum(load - 0.5, 0.0) / (1.0 - load)
+    near = xp.clip(load(xp, heated_share, cap), 0.0, 0.999)
+    return 1.0 + xp.maximum(near - 0.5, 0.0) / (1.0 - near)
 
 
 def heated_slots_left(xp: Namespace, impressions: Array, heated: Array, coming: Array, cap: Array) -> Array:

@@ -6,18 +6,29 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from upwell.agents import network
 from upwell.errors import BadRequest
+from upwell.model import Weights
 from upwell.regulator.assignment import NONE, Reach, Table, tables, unit_id
 from upwell.regulator.designs import washes_out
 from upwell.regulator.layers import Arm, Experiment
 from upwell.regulator.targeting import Traits
 from upwell.service import experiments, learned, versions, wire
-from upwell.service.experiments import Experiments, Held
+from upwell.service.experiments import NO_GUARDS, Experiments, Guards, Held
 from upwell.service.learned import Learned
+from upwell.service.settings import Settings
 from upwell.state.port import Store
 
 log = logging.getLogger(__name__)
+
+
+class Signed(NamedTuple):
+    """Weights, and what decisions under them are signed with."""
+
+    version: str
+    weights: Weights
 
 
 class Play(NamedTuple):
@@ -29,6 +40,15 @@ class Play(NamedTuple):
     heating: bool = True
     purse: str = ""  # what they are heated from: see ``Split``
     reach: Reach | None = None  # None: all contents
+    weights: Signed | None = None  # None: those in force
+    guards: Guards = NO_GUARDS
+
+    def guarded(self, settings: Settings) -> Settings:
+        """The service's settings with the arm's guards."""
+        if self.guards == NO_GUARDS:
+            return settings
+        given = msgspec.structs.asdict(self.guards)
+        return settings.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 AS_IS = Play()
@@ -103,17 +123,17 @@ class Arms:
         return Split(experiment, held.stage, tuple(self._plays[held.name, arm.name] for arm in experiment.arms))
 
     def _play(self, experiment: Experiment, arm: Arm, reach: Reach | None) -> Play:
-        given, found = arm.settings, None
-        mode, version = str(given.get("mode", "")), given.get("policy")
-        if version is not None:
+        given, found = experiments.treatment_of(arm), None
+        mode = given.mode
+        if given.policy is not None:
             try:
-                found, mode = self._learned(str(version)), "policy"
+                found, mode = self._learned(given.policy), "policy"
             except BadRequest as error:
                 log.error("experiment %s, arm %s: %s; it decides as without it", experiment.name, arm.name, error)
-        exploration, heating = given.get("exploration", 1.0), given.get("heating", True)
-        assert isinstance(exploration, int | float)  # checked when it began
-        purse = f"{experiment.name}/{arm.name}" if experiment.splits_money else ""
-        return Play(mode, found, float(exploration), bool(heating), purse, reach)
+        own = f"{experiment.name}/{arm.name}"
+        weights = Signed(own, given.weights) if given.weights is not None else None
+        purse = own if experiment.splits_money else ""
+        return Play(mode, found, given.exploration, given.heating, purse, reach, weights, given.guards)
 
     def _learned(self, version: str) -> Learned:
         """A version that the store has, or a policy that is shipped: by name, never by path."""
@@ -160,6 +180,7 @@ class Arms:
             play = Play(
                 own.mode or play.mode, own.learned or play.learned, own.exploration * play.exploration,
                 own.heating and play.heating, own.purse or play.purse, own.reach or play.reach,
+                own.weights or play.weights, own.guards if own.guards != NO_GUARDS else play.guards,
             )  # fmt: skip
             held = self._held[experiment.name]
             if not washes_out(experiment, now_ms // 1_000):

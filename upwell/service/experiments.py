@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Meta
 
 from upwell.errors import BadRequest
-from upwell.model import Share
-from upwell.regulator.layers import Experiment, Layer
+from upwell.model import Share, Weights
+from upwell.regulator.layers import Arm, Experiment, Layer
 from upwell.service import audit, compared
 from upwell.service.audit import Who
 from upwell.service.errors import Refused
@@ -42,9 +42,33 @@ Metric = Literal[
 """What is counted of each arm. A user here is one who came since the experiment began, ``dau`` users' days."""
 MODES = ("ranker", "rules", "policy")
 """Who may decide, each doing more than the one before."""
-SETTINGS = ("mode", "policy", "exploration", "heating", "ranker")
-"""What an arm may set; what it leaves out is as without the experiment. ``ranker`` names one of the platform's, which
-ranks for the arm's users before it asks: who they are it learns from ``POST /v1/experiments/{id}/arms``."""
+
+
+class Guards(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Guards that an arm may set for its users. The others (cap, loss of clicks) are of the platform as a whole."""
+
+    protection_days: Annotated[float, Meta(ge=0.0)] | None = None
+    chance: Annotated[float, Meta(gt=0.0)] | None = None  # of contents, where arms have money of their own
+
+
+NO_GUARDS = Guards()
+
+
+class Treatment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an arm may set; what it leaves out is as without the experiment.
+
+    ``ranker`` names one of the platform's, which ranks for the arm's users before it asks: who they are it learns from
+    ``POST /v1/experiments/{id}/arms``. ``weights`` steer agents that learned; contents' and the system's where arms
+    have money of their own.
+    """
+
+    mode: Literal["", "ranker", "rules", "policy"] = ""
+    policy: Annotated[str, Meta(min_length=1)] | None = None  # the id of a version, or a shipped policy
+    exploration: Share = 1.0  # factor
+    heating: bool = True
+    ranker: Annotated[str, Meta(min_length=1)] | None = None
+    weights: Weights | None = None
+    guards: Guards = NO_GUARDS
 
 
 class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -185,18 +209,19 @@ def check(plan: Plan) -> None:
     if any(len(name.encode()) > NAME_BYTES for name in (experiment.name, *(arm.name for arm in experiment.arms))):
         raise Refused(422, "invalid", f"names of experiments and arms have at most {NAME_BYTES} bytes", "experiment")
     for arm in experiment.arms:
-        given, where = arm.settings, f"experiment.arms.{arm.name}.settings"
-        if unknown := sorted(given.keys() - set(SETTINGS)):
-            raise Refused(422, "invalid", f"no setting '{unknown[0]}': one of {', '.join(SETTINGS)}", where)
-        if given.get("mode", MODES[0]) not in MODES:
-            raise Refused(422, "invalid", f"mode is one of {', '.join(MODES)}", where)
-        if not isinstance(given.get("ranker", ""), str):
-            raise Refused(422, "invalid", "ranker is the name of one of the platform's rankers", where)
-        if not isinstance(given.get("policy", ""), str) or not isinstance(given.get("heating", True), bool):
-            raise Refused(422, "invalid", "policy is the id of a version, heating true or false", where)
-        factor = given.get("exploration", 1.0)
-        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0.0 <= factor <= 1.0:
-            raise Refused(422, "invalid", "exploration is a factor from 0 to 1", where)
+        treatment_of(arm)
+
+
+def treatment_of(arm: Arm) -> Treatment:
+    """An arm's settings, checked. Raises Refused 422."""
+    where = f"experiment.arms.{arm.name}.settings"
+    try:
+        found = msgspec.convert(arm.settings, Treatment)
+    except msgspec.ValidationError as error:
+        raise Refused(422, "invalid", str(error), where) from None
+    if found.weights is not None and not any(msgspec.structs.astuple(found.weights)):
+        raise Refused(422, "invalid", "one of the weights must be above 0", where)
+    return found
 
 
 def settings_of(experiment: Experiment) -> set[str]:

@@ -148,7 +148,7 @@ class Live(Memory):
         self, asked: Sequence[Asked], ids: Sequence[str], size: int, now_ms: int, play: Play,
         exposures: Sequence[tuple[wire.Exposure, ...]],
     ) -> list[wire.Logged]:  # fmt: skip
-        settings = self.settings
+        settings = play.guarded(self.settings)
         hour = now_ms // HOUR_MS
         if hour != self.window_hour:
             self.window_hour, self.window_shown, self.window_heated = hour, 0, 0
@@ -158,6 +158,8 @@ class Live(Memory):
         playing, why = self.playing if self._mode(play) == "policy" else None, None
         if playing is not None and play.learned is not None:
             playing = playing._replace(learned=play.learned, trial=None)
+        if playing is not None and play.weights is not None:
+            playing = playing._replace(seen=playing.seen._replace(weights=astuple(play.weights.weights)))
         grants = NO_GRANTS
         if play.heating:
             grants = self.purses.get(play.purse, NO_GRANTS) if play.purse else self.grants
@@ -186,6 +188,9 @@ class Live(Memory):
         if playing is not None and play.learned is not None:
             for line in lines:
                 line.policy_version = play.learned.version
+        if play.weights is not None:
+            for line in lines:
+                line.weights_version, line.weights = play.weights
         if playing is not None and playing.trial is not None and decided.on_trial is not None:
             for line, tried in zip(lines, decided.on_trial.tolist(), strict=True):
                 line.policy_version = playing.trial.learned.version if tried else line.policy_version

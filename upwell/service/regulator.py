@@ -194,9 +194,10 @@ class Regulator:
 
         def once(books: ticker.Books, settings: Settings, play: Play) -> ticker.Ticked:
             owing = None if lent is None else lent[books.purse]
+            weights = self.live.in_force.weights if play.weights is None else play.weights.weights
             return ticker.once(
                 settings, contents, books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
-                self.platform_ctr, self.daily_impressions, self.live.in_force.weights, owing,
+                self.platform_ctr, self.daily_impressions, weights, owing,
                 self.live.policy_of(play), program, of_users, silent, heated[books.purse],
                 purses.may_grant(split, contents, books.purse), batch,
             )  # fmt: skip
@@ -204,7 +205,7 @@ class Regulator:
         plays = {"": AS_IS, **purses.running(split)}
         every: dict[str, ticker.Ticked] = {}
         for name, books in self.every.items():
-            seen_by = self.settings
+            seen_by = plays.get(name, AS_IS).guarded(self.settings)
             if split is not None and name in plays:
                 seen_by = purses.its_own(seen_by, split, name, self.daily_impressions, self.books.day)
             every[name] = once(books, seen_by, plays.get(name, AS_IS))

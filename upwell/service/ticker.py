@@ -224,7 +224,7 @@ def once(
     dials, heat = RULES, None
     if playing is not None:
         seen = learned.platform(
-            weights, scale, platform_ctr, throttle, heated_share / settings.cap, left / max(pool, 1)
+            weights, scale, platform_ctr, throttle, guards.load(np, heated_share, settings.cap), left / max(pool, 1)
         )
         ours, theirs = learned.contents_turn(playing, known, best_match, settings.budget, seen)
         dials = Dials(content=ours, system=theirs)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from upwell.regulator import slate
+from upwell.regulator import guards, slate
 from upwell.regulator.ledger import COIN
 from upwell.regulator.tick import Requests
 from upwell.world.config import WorldConfig
@@ -57,7 +57,8 @@ def view_of(config: WorldConfig, state: WorldState, tick_key: Array) -> View:
     heated = regulator.hour_heated / jnp.maximum(regulator.hour_impressions, 1.0)
     return View(
         config, state.seed, tick_key, state.day, state.scale, state.platform_ctr, state.users, state.contents,
-        books.budget / COIN, books.outstanding, regulator.throttle, heated / config.heating.cap,
+        books.budget / COIN, books.outstanding, regulator.throttle,
+        guards.load(jnp, heated, config.heating.cap),
         books.pool / jnp.maximum(pool_today(config, state), 1.0), state.arm,
     )  # fmt: skip
 

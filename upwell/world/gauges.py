@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from upwell.agents import mind
+from upwell.regulator import guards
 from upwell.regulator.ledger import COIN
 from upwell.world.arm import pool_today
 from upwell.world.config import WorldConfig
@@ -120,7 +121,7 @@ def observe(config: WorldConfig, day: Day, s: Stretch, running: Running, until_h
         "gmv": jnp.where(running.gmv > 0, s.net_gmv / jnp.maximum(came.sum(), 1) / jnp.maximum(running.gmv, 1e-6), 0.0),
         "traffic": against(s.requests, running.requests),
         "explored": per(s.explored, s.impressions),
-        "heated": per(s.heated, s.impressions) / config.heating.cap,
+        "heated": guards.load(jnp, per(s.heated, s.impressions), config.heating.cap),
         "new_share": per(s.new_impressions, s.impressions),
         "breadth": breadth(config, day),
         "active": came.mean(),
