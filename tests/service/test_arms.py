@@ -177,3 +177,41 @@ def test_the_client_marks_what_is_pushed():
     assert wire.body is not None
     assert b'{"id":"b","score":0.5,"pushed":true}' in wire.body
     assert b'{"id":"a","score":1.0}' in wire.body  # nothing more to send
+
+
+def test_a_warm_up_counts_and_treats_nobody(tmp_path):
+    async def story():
+        async with inside(tmp_path, holdout=0.0) as one:
+            plan = PLAN | {"warmup_s": 3_600}
+            assert (await one("POST", "/experiments", plan)).status_code == 201
+            assert not any((await one.done("POST", "/experiments/rankers/arms", asked(*USERS)))["arms"])
+            assert all([(await one.decide(user))["arm"] == "rules" for user in USERS])
+            warm = await shown(one)
+            assert sum(arm["users"] for arm in warm["arms"]) == 60
+            assert (await one("PATCH", "/experiments/rankers", {"shares": {"own": 0.1}})).status_code == 409
+            one.wait(3_599_000)
+            await one.node.tick()
+            assert (await shown(one))["stage"] == 0
+            one.wait(1_000)
+            await one.node.tick()
+            await one.node.follow_changes()  # as it does every half second
+            started = await shown(one)
+            assert (started["stage"], sum(arm["users"] for arm in started["arms"])) == (1, 0)
+            assert [event["what"] for event in started["history"]] == ["running", "started"]
+            arms = (await one.done("POST", "/experiments/rankers/arms", asked(*USERS)))["arms"]
+            decided = [(await one.decide(user))["arm"] for user in USERS]
+            assert [arm == "raw" for arm in decided] == [arm == "own" for arm in arms]
+            # Who was counted in an arm before is in it now.
+            assert [arm["users"] for arm in (await shown(one))["arms"]] == [arm["users"] for arm in warm["arms"]]
+
+    asyncio.run(story())
+
+
+def test_a_switchback_has_no_warm_up(tmp_path):
+    async def story():
+        async with inside(tmp_path) as one:
+            turns = PLAN["experiment"] | {"design": "switchback", "slot_s": 3_600}
+            refused = await one("POST", "/experiments", {"experiment": turns, "warmup_s": 60})
+            assert (refused.status_code, refused.json()["error"]["field"]) == (422, "warmup_s")
+
+    asyncio.run(story())

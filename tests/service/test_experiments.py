@@ -267,6 +267,52 @@ def test_figures_by_hand():
     assert found["verdicts"]["treated"]["decision"] == "keep going"
 
 
+def warmed(rng, shares=(0.1, 0.4), lift: float = 0.0) -> experiment_guard.Seen:
+    """Groups of users who click more or less than others, before the experiment as in it; arms of unequal shares."""
+    before, since = [], []
+    for arm, share in enumerate(shares):
+        here: list[Counter[str]] = [Counter(), Counter()]
+        for group in range(GROUPS):
+            rate = 0.05 * float(np.exp(0.2 * rng.normal()))
+            for counts, factor in zip(here, (1.0, 1.0 + lift * arm), strict=True):
+                many = rng.poisson(50_000 * share)
+                counts[f"free{group}_impressions"] = many
+                counts[f"free{group}_clicks"] = rng.binomial(many, rate * factor)
+        before.append(here[0])
+        since.append(here[1])
+    return experiment_guard.Seen(since, before)
+
+
+def test_a_warm_up_takes_what_users_are_out_of_what_arms_do():
+    """Intervals are a fraction as wide, are as often right, and lie around the truth though shares are unequal."""
+    rng, widths, lifts, right = np.random.default_rng(5), {True: [], False: []}, [], 0
+    for _ in range(200):
+        seen = warmed(rng, lift=0.1)
+        for adjusted in (True, False):
+            found = experiment_guard.moments_of(seen if adjusted else experiment_guard.Seen(seen.arms), "ctr")
+            effect = experiment_guard.effect(found, 1, 0.05, 0.05)
+            widths[adjusted].append(effect["high"] - effect["low"])
+            if adjusted:
+                lifts.append(effect["lift"])
+                right += effect["low"] <= 0.1 <= effect["high"]
+                assert effect["variance_reduction"] > 0.5
+            else:
+                assert effect["variance_reduction"] == 0.0
+    assert np.mean(widths[True]) < 0.6 * np.mean(widths[False])
+    assert right >= 190
+    assert np.mean(lifts) == pytest.approx(0.1, abs=4.0 * np.std(lifts) / np.sqrt(200))
+
+
+def test_a_warm_up_that_tells_nothing_changes_nothing():
+    """Nothing was counted then, or the same of all."""
+    seen = warmed(np.random.default_rng(6))
+    plain = experiment_guard.effect(experiment_guard.moments_of(experiment_guard.Seen(seen.arms), "ctr"), 1, 0.05, 0.05)
+    alike = {f"free{group}_{name}": n for group in range(GROUPS) for name, n in (("impressions", 9), ("clicks", 3))}
+    for before in ([{}, {}], [alike, alike]):
+        found = experiment_guard.moments_of(experiment_guard.Seen(seen.arms, before), "ctr")
+        assert experiment_guard.effect(found, 1, 0.05, 0.05) == pytest.approx(plain, nan_ok=True)
+
+
 def test_an_arm_that_harms_ends_its_experiment_and_one_that_does_not_goes_on():
     rng = np.random.default_rng(0)
     to_the_end = msgspec.structs.replace(plan("bold", "third", exploration=0.5), tolerated=1.0)

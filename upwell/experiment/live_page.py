@@ -14,6 +14,7 @@ from plotly.subplots import make_subplots
 from upwell.experiment import page
 
 DAY_MS = 86_400_000
+LIFTS = ["metric", "lift", "from", "to", "explained"]
 
 
 def write_page(told: dict[str, Any], path: Path, more: Sequence[str] = ()) -> None:
@@ -33,8 +34,10 @@ def write_page(told: dict[str, Any], path: Path, more: Sequence[str] = ()) -> No
         page.section("Arms", f"Since {page.when(told['since_ms'])}; the first is the control.",
                      page.table(["arm", "users", "slates", *metrics], arms)),
         *(
-            page.section(f"{arm} over the control", "Lifts with 95% intervals that hold however often one looks.",
-                         page.table(["metric", "lift", "from", "to"], [lift(*one) for one in effects.items()]))
+            page.section(f"{arm} over the control",
+                         "Lifts with 95% intervals that hold however often one looks. Explained: of their variance, by"
+                         " what users did while the experiment warmed up.",
+                         page.table(LIFTS, [lift(*one) for one in effects.items()]))
             for arm, effects in told["effects"].items()
         ),
         *more,
@@ -55,7 +58,8 @@ def write_data(told: dict[str, Any], path: Path) -> None:
         {
             "experiment": told["name"], "at_ms": look["at_ms"], "stage": look["stage"], "arm": arm["arm"],
             "users": arm["users"], "slates": arm["slates"], "metric": metric, "value": level,
-            **dict.fromkeys(("lift", "low", "high", "p")), **look["effects"].get(arm["arm"], {}).get(metric, {}),
+            **dict.fromkeys(("lift", "low", "high", "p", "variance_reduction")),
+            **look["effects"].get(arm["arm"], {}).get(metric, {}),
         }
         for look in told["looks"]
         for arm in look["arms"]
@@ -64,7 +68,7 @@ def write_data(told: dict[str, Any], path: Path) -> None:
     schema = {
         "experiment": pl.String, "at_ms": pl.Int64, "stage": pl.Int64, "arm": pl.String, "users": pl.Int64,
         "slates": pl.Int64, "metric": pl.String, "value": pl.Float64, "lift": pl.Float64, "low": pl.Float64,
-        "high": pl.Float64, "p": pl.Float64,
+        "high": pl.Float64, "p": pl.Float64, "variance_reduction": pl.Float64,
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
@@ -94,7 +98,8 @@ def curves(told: dict[str, Any]) -> go.Figure:
 
 
 def lift(metric: str, effect: dict[str, float | None]) -> list[str]:
-    return [metric, *(percent(effect[end]) for end in ("lift", "low", "high"))]
+    explained = effect.get("variance_reduction") or 0.0
+    return [metric, *(percent(effect[end]) for end in ("lift", "low", "high")), f"{explained:.0%}" if explained else ""]
 
 
 def percent(share: float | None) -> str:

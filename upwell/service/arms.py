@@ -109,11 +109,14 @@ class Arms:
             if experiment.design == "co_diverted"
         }
         self._plays = {
-            (one.name, arm.name): self._play(one.plan.experiment, arm, reaches.get((one.name, arm.name)))
+            (one.name, arm.name): AS_IS
+            if one.warming
+            else self._play(one.plan.experiment, arm, reaches.get((one.name, arm.name)))
             for one in found.running
             for arm in one.plan.experiment.arms
         }
-        self.split = next((self._split(one) for one in found.running if one.plan.experiment.splits_money), None)
+        acting = (one for one in found.running if not one.warming)
+        self.split = next((self._split(one) for one in acting if one.plan.experiment.splits_money), None)
         self._held = {one.name: one for one in found.running}
         self._tables = made
         self.targeted = any(one.plan.experiment.targets for one in found.running)
@@ -192,14 +195,14 @@ class Arms:
 def dealt(
     found: Experiments, name: str, holdout: float, users: Sequence[str], known: Sequence[Mapping[str, Any]], now_ms: int
 ) -> list[str | None]:
-    """The arm of an experiment that each user is in now; None who is in none.
+    """The arm of an experiment that decides for each user now; None where none does, as while it warms up.
 
     ``known``: their attributes, for targets.
     """
-    for table in tables(found.layers(), holdout):
+    for table in tables(found.layers(), holdout) if not found.of(name).warming else ():
         if any(experiment.name == name for experiment, _ in table.arms):
             units, at_s = map(unit_id, users), now_ms // 1_000
             codes = [table.arm_of(unit, at_s, (unit, unit), Traits(of)) for unit, of in zip(units, known, strict=True)]
             found_in = [None if code == NONE else table.arms[code] for code in codes]
             return [one[1].name if one is not None and one[0].name == name else None for one in found_in]
-    return [None] * len(users)  # it is over
+    return [None] * len(users)  # it is over, or warms up

@@ -17,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from upwell.service import experiments
-from upwell.service.audit import GUARD
+from upwell.service.audit import CLOCK, GUARD
 from upwell.service.errors import Refused
 from upwell.service.experiments import Held
 from upwell.service.memory import GROUPS, by_group, exposed_of
 from upwell.state.batch import Batch
 from upwell.state.port import Store
+from upwell.statistics.cuped import cuped
 from upwell.statistics.effects import sequential_effect
 from upwell.statistics.moments import Moments, Table, moments
 from upwell.statistics.srm import sequential_srm
@@ -57,10 +58,19 @@ COUNTED = {
 Tallies = Sequence[Mapping[str, int]]
 
 
-def tallies(store: Store, held: Held) -> list[dict[str, int]]:
-    """What was counted of each arm in the present stage. Raises StoreDown."""
-    arms = held.plan.experiment.arms
-    return store.counters("meta", [exposed_of(held.name, held.stage, arm.name) for arm in arms])
+class Seen(NamedTuple):
+    """What was counted of each arm."""
+
+    arms: Tallies  # in the present stage
+    before: Tallies = ()  # while it warmed up; (): it did not, or still does
+
+
+def tallies(store: Store, held: Held) -> Seen:
+    """What was counted so far. Raises StoreDown."""
+    names = [arm.name for arm in held.plan.experiment.arms]
+    stages = [0, held.stage] if held.plan.warmup_s and not held.warming else [held.stage]
+    found = store.counters("meta", [exposed_of(held.name, stage, name) for stage in stages for name in names])
+    return Seen(found[-len(names) :], found[: -len(names)])
 
 
 def groups(tally: Mapping[str, int], name: str) -> npt.NDArray[np.float64]:
@@ -68,31 +78,70 @@ def groups(tally: Mapping[str, int], name: str) -> npt.NDArray[np.float64]:
     return by_group(tally, "free", name)
 
 
-def moments_of(arms: Tallies, metric: str) -> Moments:
-    """Moments ``[arms]`` of a metric, groups of users as units."""
+def moments_of(seen: Seen, metric: str) -> Moments:
+    """Moments ``[arms]`` of a metric, groups of users as units.
+
+    The covariate, where there was a warm-up: by how much a group's sum was above what the metric of all arms together
+    would have made of its denominator then. It is 0 in the mean in every arm, whatever the arm's share; per unit of its
+    arm's mean denominator, so that one slope fits them all.
+    """
+    above, below = sums_of(seen.arms, metric)
+    arm, pre = np.repeat(np.arange(len(above)), GROUPS), None
+    if seen.before:
+        was_above, was_below = sums_of(seen.before, metric)
+        usual = was_above.sum() / max(was_below.sum(), 1e-9)
+        pre = ((was_above - usual * was_below) / np.maximum(was_below.mean(1, keepdims=True), 1e-9)).ravel()
+    return moments(Table(arm, above.ravel(), below.ravel(), pre), len(above))
+
+
+def sums_of(arms: Tallies, metric: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """A metric's numerator and denominator by arm and group of users, ``[arms, GROUPS]`` each."""
     how = COUNTED[metric]
     above = [sum((weight * groups(arm, name) for name, weight in how.sums.items()), np.zeros(GROUPS)) for arm in arms]
-    below = [groups(arm, how.over) for arm in arms]
-    arm = np.repeat(np.arange(len(arms)), GROUPS)
-    return moments(Table(arm, np.concatenate(above), np.concatenate(below)), len(arms))
+    return np.stack(above), np.stack([groups(arm, how.over) for arm in arms])
 
 
-def mismatch(held: Held, arms: Tallies) -> float:
+class Pair(NamedTuple):
+    """The control and an arm as they are compared."""
+
+    control: Moments
+    treated: Moments
+    variance_reduction: float  # by CUPED
+
+
+def pair(found: Moments, arm: int) -> Pair:
+    """With what was before the experiment taken out, where it is known."""
+    control, treated = found.at(0), found.at(arm)
+    if found.sums.shape[-1] == 2:
+        return Pair(control, treated, 0.0)
+    adjusted = cuped(control, treated)
+    if not np.isfinite(adjusted.variance_reduction):
+        return Pair(bare(control), bare(treated), 0.0)
+    return Pair(bare(adjusted.control), bare(adjusted.treated), float(adjusted.variance_reduction))
+
+
+def bare(of: Moments) -> Moments:
+    """Without covariates."""
+    return Moments(of.n, of.sums[..., :2], of.products[..., :2, :2])
+
+
+def mismatch(held: Held, seen: Seen) -> float:
     """p-value of the arms' users against their shares. A switchback gives users no arm: 1."""
     experiment = held.plan.experiment
     if experiment.design == "switchback" or not all(experiment.widths):
         return 1.0
-    users = np.array([groups(arm, "users").sum() for arm in arms])
+    users = np.array([groups(arm, "users").sum() for arm in seen.arms])
     return float(sequential_srm(users, np.array(experiment.widths, np.float64)))
 
 
-def judged(held: Held, arms: Tallies) -> list[Verdict]:
+def judged(held: Held, seen: Seen) -> list[Verdict]:
     """A verdict for each arm after the first, the control, all right together with 95%."""
-    plan, broken = held.plan, mismatch(held, arms)
-    each = {name: moments_of(arms, name) for name in {plan.metric, *(one.metric for one in plan.guardrails)}}
+    plan, broken, arms = held.plan, mismatch(held, seen), held.plan.experiment.arms
+    each = {name: moments_of(seen, name) for name in {plan.metric, *(one.metric for one in plan.guardrails)}}
 
     def metric(arm: int, name: str, tolerated: float = 0.0, up_is_good: bool = True) -> Metric:
-        return Metric(name, each[name].at(0), each[name].at(arm), plan.mde, tolerated, up_is_good)
+        both = pair(each[name], arm)
+        return Metric(name, both.control, both.treated, plan.mde, tolerated, up_is_good)
 
     found: list[Verdict] = []
     for arm in range(1, len(arms)):
@@ -101,11 +150,11 @@ def judged(held: Held, arms: Tallies) -> list[Verdict]:
     return found
 
 
-def told(held: Held, arms: Tallies) -> dict[str, Any]:
+def told(held: Held, seen: Seen) -> dict[str, Any]:
     """For answers: the arms' figures, effects on every metric, and what to do."""
-    names = [arm.name for arm in held.plan.experiment.arms]
-    each = {name: moments_of(arms, name) for name in COUNTED}
-    verdicts = judged(held, arms)
+    names, arms = [arm.name for arm in held.plan.experiment.arms], seen.arms
+    each = {name: moments_of(seen, name) for name in COUNTED}
+    verdicts = judged(held, seen)
     return {
         "arms": [
             {
@@ -122,7 +171,7 @@ def told(held: Held, arms: Tallies) -> dict[str, Any]:
             }
             for i, name in enumerate(names[1:])
         },
-        "sample_ratio_p": mismatch(held, arms),
+        "sample_ratio_p": mismatch(held, seen),
         "verdicts": {
             name: {"decision": one.decision, "why": one.why, "why_zh": one.why_zh}
             for name, one in zip(names[1:], verdicts, strict=True)
@@ -137,10 +186,12 @@ def ratio(found: Moments, arm: int) -> float | None:
 
 def effect(found: Moments, arm: int, mde: float, alpha: float) -> dict[str, Any]:
     """A lift over the control with its always-valid interval; None where an end is not known yet."""
-    of = sequential_effect(found.at(0), found.at(arm), mde, alpha)
+    both = pair(found, arm)
+    of = sequential_effect(both.control, both.treated, mde, alpha)
     ends = {name: float(getattr(of.lift, name)) for name in ("mean", "low", "high")}
     known = {name: value if np.isfinite(value) else None for name, value in ends.items()}
-    return {"lift": known["mean"], "low": known["low"], "high": known["high"], "p": float(of.p)}
+    return {"lift": known["mean"], "low": known["low"], "high": known["high"], "p": float(of.p),
+            "variance_reduction": both.variance_reduction}  # fmt: skip
 
 
 def looks_id(name: str) -> str:
@@ -153,12 +204,12 @@ def looks(store: Store, name: str, many: int = LOOKS) -> list[dict[str, Any]]:
     return [msgspec.json.decode(body) for body in store.tail("meta", looks_id(name), many)]
 
 
-def keep_look(store: Store, held: Held, arms: Tallies, now_ms: int) -> None:
+def keep_look(store: Store, held: Held, seen: Seen, now_ms: int) -> None:
     """Keep what is seen now, where the last look is long enough ago. Raises StoreDown."""
     last = looks(store, held.name, 1)
     if last and now_ms - last[0]["at_ms"] < LOOK_MS:
         return
-    found = told(held, arms)
+    found = told(held, seen)
     batch = Batch()
     look = {"at_ms": now_ms, "stage": held.stage, "arms": found["arms"], "effects": found["effects"]}
     batch.append("meta", looks_id(held.name), msgspec.json.encode(look))
@@ -166,13 +217,19 @@ def keep_look(store: Store, held: Held, arms: Tallies, now_ms: int) -> None:
 
 
 def watch(store: Store, now_ms: int) -> None:
-    """End experiments whose arms harm users for certain, or whose assignment is broken. Raises StoreDown."""
+    """Start arms whose warm-up is over, end experiments whose arms harm users for certain, or whose assignment is
+    broken. Raises StoreDown."""
     for held in experiments.read(store)[1].running:
-        arms = tallies(store, held)
-        keep_look(store, held, arms, now_ms)
-        stop = next((one for one in judged(held, arms) if one.decision == "stop"), None)
+        if held.warming:
+            if now_ms >= held.since_ms + 1_000 * held.plan.warmup_s:
+                with suppress(Refused):  # others may have ended it by now
+                    experiments.change(store, lambda every, name=held.name: every.start(name, CLOCK, now_ms))
+            continue
+        seen = tallies(store, held)
+        keep_look(store, held, seen, now_ms)
+        stop = next((one for one in judged(held, seen) if one.decision == "stop"), None)
         if stop is None:
             continue
         log.warning("experiment %s is ended: %s", held.name, stop.why)
-        with suppress(Refused):  # others may have ended it by now
+        with suppress(Refused):
             experiments.change(store, lambda every, name=held.name, why=stop.why: every.stop(name, GUARD, now_ms, why))

@@ -88,13 +88,17 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mde: Annotated[float, Meta(gt=0.0, le=10.0)] = 0.05  # relative effect that looks are made for
     tolerated: Share = 0.0  # relative loss of the metric that is no reason to stop; 1: none is
     guardrails: Annotated[tuple[Guardrail, ...], Meta(max_length=8)] = ()
+    warmup_s: Annotated[int, Meta(ge=0, le=90 * 86_400)] = 0  # see ``Held.warming``
+
+
+What = Literal["running", "started", "ramped", "stopped"]
 
 
 class Event(msgspec.Struct, frozen=True):
     """What became of an experiment."""
 
     at_ms: int
-    what: Literal["running", "ramped", "stopped"]
+    what: What
     who: str
     name: str = ""
     why: str = ""
@@ -106,7 +110,7 @@ class Held(msgspec.Struct):
     plan: Plan
     history: list[Event]
 
-    stage: int = 0  # counts its ramps: with each, what is counted of its arms begins anew
+    stage: int = 0  # counts its start and ramps: with each, what is counted of its arms begins anew
     since_ms: int = 0  # of the present stage
 
     @property
@@ -116,6 +120,14 @@ class Held(msgspec.Struct):
     @property
     def running(self) -> bool:
         return self.history[-1].what != "stopped"
+
+    @property
+    def warming(self) -> bool:
+        """Whether its users are still as everybody, and only counted by the arms that they will be in.
+
+        What they do then is no effect of any arm, and explains much of how they differ later (CUPED).
+        """
+        return self.plan.warmup_s > 0 and self.stage == 0
 
 
 class Experiments(msgspec.Struct):
@@ -168,9 +180,18 @@ class Experiments(msgspec.Struct):
         self.every.append(held)
         self._note(held, "running", who, at_ms, "")
 
+    def start(self, name: str, who: Who, at_ms: int) -> None:
+        """The warm-up is over: arms decide from now on. Nothing where they do already. Raises Refused."""
+        held = self._running(name)
+        if held.warming:
+            held.stage, held.since_ms = 1, at_ms
+            self._note(held, "started", who, at_ms, "")
+
     def ramp(self, name: str, shares: Mapping[str, float], who: Who, at_ms: int, why: str) -> None:
         """Widen or narrow arms: nobody who stays in one changes arms. Raises Refused."""
         held = self._running(name)
+        if held.warming:
+            raise Refused(409, "conflict", f"experiment '{name}' is warming up: ramp it once its arms decide", "name")
         try:
             wider = held.plan.experiment.ramped(shares)
         except BadRequest as error:
@@ -189,7 +210,7 @@ class Experiments(msgspec.Struct):
             raise Refused(409, "conflict", f"experiment '{name}' is over", "name")
         return held
 
-    def _note(self, held: Held, what: Literal["running", "ramped", "stopped"], who: Who, at_ms: int, why: str) -> None:
+    def _note(self, held: Held, what: What, who: Who, at_ms: int, why: str) -> None:
         why = audit.cut(why, audit.TEXT_LETTERS)
         held.history = [*held.history, Event(at_ms, what, who.key, who.name, why)][-EVENTS:]
         self.told.append(audit.Entry(at_ms, who.key, f"experiment_{what}", held.name, who.name, why))
@@ -200,6 +221,8 @@ def check(plan: Plan) -> None:
     experiment = plan.experiment
     if len(experiment.arms) < 2:
         raise Refused(422, "invalid", "an experiment needs a control and another arm", "experiment.arms")
+    if plan.warmup_s and experiment.design == "switchback":
+        raise Refused(422, "invalid", "a switchback gives users no arm to be counted by: it has no warm-up", "warmup_s")
     if any(target.of != "user" for target in experiment.targets):
         why = "a whole slate is decided for its user: target by attributes of users"
         raise Refused(422, "invalid", why, "experiment.targets")
