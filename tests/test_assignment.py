@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -210,3 +211,21 @@ def test_a_pool_is_split_as_users_are():
     assert small.mean(0).tolist() == pytest.approx([0.75, 0.375, 1.875], abs=0.01)
     large = np.array([0, 1, 2**31 - 1])
     np.testing.assert_array_equal(designs.parts(jnp, one, large, large), designs.parts(np, one, large, large))
+
+
+@pytest.mark.parametrize(
+    ("settings", "design"),
+    [
+        (({}, {"exploration": 0.5}), "user_split"),
+        (({"mode": "rules"}, {"mode": "rules"}), "user_split"),
+        (({}, {"heating": False}), "budget_split"),
+        (({"mode": "rules"}, {"mode": "rules"}, {"mode": "policy"}), "budget_split"),
+        (({"mode": "ranker", "ranker": "a"}, {"mode": "ranker", "ranker": "b"}), "budget_split"),
+    ],
+)
+def test_the_design_that_fits_what_arms_change(settings, design):
+    arms = tuple(Arm(name=f"{n}", share=0.1, settings=each) for n, each in enumerate(settings))
+    experiment = Experiment(name="x", arms=arms)
+    assert designs.fitting(experiment) == design
+    target = Target(of="user", attribute="country", comparison="==", value="FR")
+    assert designs.fitting(msgspec.structs.replace(experiment, targets=(target,))) == "user_split"

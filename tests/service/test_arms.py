@@ -26,12 +26,14 @@ def asked(*users: str, **context) -> dict:
     return {"users": [{"id": user, "context": context} for user in users]}
 
 
-@pytest.mark.parametrize("design", ["user_split", "budget_split", "co_diverted"])
+@pytest.mark.parametrize("design", [None, "user_split", "budget_split", "co_diverted"])
 def test_the_arms_told_are_those_that_decide(tmp_path, design):
     async def story():
         async with inside(tmp_path, holdout=0.1) as one:
-            plan = {"experiment": PLAN["experiment"] | {"design": design}}
-            assert (await one("POST", "/experiments", plan)).status_code == 201
+            plan = {"experiment": PLAN["experiment"] | ({"design": design} if design else {})}
+            made = await one("POST", "/experiments", plan)
+            assert made.status_code == 201
+            assert made.json()["plan"]["experiment"].get("design", "user_split") == (design or "budget_split")
             told = await one.done("POST", "/experiments/rankers/arms", asked(*USERS), key=CLIENT)
             assert told["stage"] == 0
             decided = [await one.decide(user) for user in USERS]

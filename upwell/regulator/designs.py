@@ -7,7 +7,22 @@ from itertools import accumulate, pairwise
 
 from upwell.agents.xp import Array, Namespace, hash_bits, side_by_side
 from upwell.regulator.assignment import unit_id
-from upwell.regulator.layers import BUCKETS, Experiment
+from upwell.regulator.layers import BUCKETS, Design, Experiment
+
+HEATING = ("mode", "policy", "heating", "weights", "guards", "ranker")
+"""Settings of an arm that change who is heated, and for what."""
+
+
+def fitting(experiment: Experiment) -> Design:
+    """The design that fits what the arms change, for who names none.
+
+    Where they differ in what they heat, each gets its own part of the pool and of contents' accounts: else they take it
+    from each other, and the one that heats more looks better than it is. Not where there are targets: how much of the
+    platform they are is not known.
+    """
+    first, *others = (arm.settings for arm in experiment.arms)
+    differ = any(one.get(name) != first.get(name) for one in others for name in HEATING)
+    return "budget_split" if differ and not experiment.targets else "user_split"
 
 
 def washes_out(experiment: Experiment, at_s: Array) -> Array:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from upwell.errors import BadRequest
 from upwell.model import Id, Share
+from upwell.regulator.designs import fitting
 from upwell.service import arms, audit, experiment_guard, experiments
 from upwell.service.cold import answer, body_as, checked, node_of, who_of
 from upwell.service.errors import Refused, store_down
@@ -61,12 +62,16 @@ async def get_experiments(http: Request) -> Response:
 
 
 async def post_experiment(http: Request) -> Response:
-    """Begin an experiment: its arms decide from the next request on."""
+    """Begin an experiment: its arms decide from the next request on. Without a `design` it gets the one that fits what
+    its arms change."""
     node, who, now_ms = node_of(http), who_of(http), node_of(http).clock()
     try:
         plan = await body_as(http, Plan)
     except BadRequest as error:
         raise Refused(422, "invalid", str(error), "experiment") from None
+    if "design" not in msgspec.json.decode(await http.body())["experiment"]:
+        design = fitting(plan.experiment)
+        plan = msgspec.structs.replace(plan, experiment=msgspec.structs.replace(plan.experiment, design=design))
     await node.change_experiments(lambda every: every.begin(plan, who, now_ms))
     return answer(await told(node, plan.experiment.name), 201)
 

@@ -169,7 +169,9 @@ class Experiments(msgspec.Struct):
                 why = f"{other.name}, of another layer, sets {', '.join(sorted(both))} too: one would undo the other"
                 raise Refused(409, "conflict", why, "layer")
             if other.plan.experiment.splits_money and plan.experiment.splits_money:
-                why = f"{other.name} splits the pool and contents' budgets already: one experiment at a time can"
+                why = (
+                    f"{other.name} splits the pool and contents' budgets already, and one at a time can: name a design"
+                )
                 raise Refused(409, "conflict", why, "experiment.design")
         held = Held(plan, [Event(at_ms, "running", who.key)], since_ms=at_ms)
         try:
