@@ -61,6 +61,17 @@ def test_stop_when_the_goal_itself_has_lost():
     assert verdict(metric("ctr", -0.05), [], 1.0).decision == "stop"
 
 
+def test_a_loss_of_the_goal_that_is_tolerated_is_called_a_loss():
+    for tolerated, says, says_zh in (
+        (1.0, "a loss within what is tolerated", "损失在容忍范围内"),
+        (0.05, "a loss that may be beyond the 5.0% tolerated", "损失可能超出可容忍的 5.0%"),
+    ):
+        found = verdict(metric("ctr", -0.05, tolerated), [], 1.0)
+        assert found.decision == "keep going"
+        assert says in found.why
+        assert says_zh in found.why_zh
+
+
 def test_keep_going_when_nothing_is_certain():
     assert verdict(metric("ctr", 0.0), [], 1.0).why.endswith("which may be a gain or a loss.")
     early = verdict(metric("ctr", 0.05), [metric("gmv", -0.5, users=1)], 1.0)

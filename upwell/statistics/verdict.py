@@ -66,6 +66,14 @@ def verdict(goal: Metric, guardrails: Sequence[Metric], mismatch: float, alpha: 
     for one in watched:
         if not np.isfinite(lifts[one.name].high):
             return said("keep going", f"too little is known of {one.name} yet", f"{one.name} 的数据尚不足以判断")
+    if gain(goal, lifts).high < 0.0:
+        beyond, beyond_zh = limit(goal)
+        certain = gain(goal, lifts).low >= -goal.tolerated
+        return said(
+            "keep going",
+            f"{told(goal, lifts)}, a loss {'within what is tolerated' if certain else f'that may be {beyond}'}",
+            f"{told_zh(goal, lifts)}，损失{'在容忍范围内' if certain else f'可能{beyond_zh}'}",
+        )
     if gain(goal, lifts).low <= 0.0:
         return said(
             "keep going",
