@@ -43,7 +43,7 @@ def test_from_a_file_to_its_end(serve, said, tmp_path):
     def counted() -> dict:
         return json.loads(said("analyse", "calmer", "--url", one.url, "--json"))
 
-    until = time.monotonic() + 60.0
+    until = time.monotonic() + 180.0
     while sum(arm["users"] for arm in counted()["arms"]) < 60 or counted()["arms"][0]["metrics"]["ctr"] != 0.5:
         assert time.monotonic() < until, counted()
         time.sleep(0.5)
