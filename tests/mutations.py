@@ -31,7 +31,7 @@ INVARIANTS, TICKER = "tests/test_invariants.py::", "tests/service/test_ticker_tr
 MUTATIONS = (
     Mutation(
         "cap price: never rises", R + "guards.py",
-        "return 1.0 + xp.maximum(load - 0.5, 0.0) / (1.0 - load)", "return 1.0 + 0.0 * load",
+        "return 1.0 + xp.maximum(near - 0.5, 0.0) / (1.0 - near)", "return 1.0 + 0.0 * near",
         "tests/test_pricing.py::test_near_the_cap_the_reserve_rises_and_only_evidence_makes_it_cheaper",
     ),
     Mutation(
@@ -166,7 +166,7 @@ MUTATIONS = (
     ),
     Mutation(
         "trust: an operator's word does not clear", S + "ticker.py",
-        "(cheat | (low >= ZEROED)) & ~cleared", "cheat | (low >= ZEROED) | cleared",
+        "| (low >= ZEROED)) & (low != trust.CLEARED)", "| (low >= ZEROED)) | (low == trust.CLEARED)",
         TICKER + "test_who_is_judged_to_cheat_loses_its_budget_and_an_operator_gives_it_back",
     ),
     Mutation(
@@ -327,8 +327,8 @@ MUTATIONS = (
     ),
     Mutation(
         "experiment: whoever is answered late is not exposed", S + "live.py",
-        "self._in_order(asked, ids, size, now_ms, why, exposures)",
-        "self._in_order(asked, ids, size, now_ms, why, ((),) * len(asked))",
+        "self._in_order(asked, ids, size, now_ms, why, exposures, play.reach)",
+        "self._in_order(asked, ids, size, now_ms, why, ((),) * len(asked), play.reach)",
         "tests/service/test_experiments.py::test_whoever_is_answered_in_the_rankers_order_is_exposed_all_the_same",
     ),
     Mutation(

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from books_samples import ASKS, POOLS, Platform
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 from service_samples import DAY_MS
 from ticker_samples import COLUMN, Server
 
@@ -13,35 +14,14 @@ from upwell.regulator.ledger import COIN
 from upwell.service import ticker
 
 
-class Days(RuleBasedStateMachine):
+class Days(Platform):
     """Ticks, shown impressions, clicks, cheats, new days, restarts, contents that come and go, in any order."""
 
-    @initialize(pool=st.sampled_from([0.001, 0.01, 0.1]), first_ask=st.sampled_from([30.0, 1_000.0]))
+    @initialize(pool=POOLS, first_ask=ASKS)
     def open(self, pool, first_ask):
-        self.server = Server(pool=pool, first_ask=first_ask, live_contents=40.0, daily_impressions=8_000.0)
+        self.carried = 0
+        self.begin(pool, first_ask, 8)
         self.most = ticker.pool_of(self.server.settings, 8_000.0)
-        self.numbers = iter(range(1, 10_000))
-        self.coins: dict[str, int] = {}  # balances in ledger units, kept apart
-        self.spent_today = self.carried = 0
-        self.pending: ticker.Ticked | None = None
-        self.came(8)
-
-    # Contents that come and go.
-
-    @rule(many=st.integers(1, 3))
-    def came(self, many):
-        for _ in range(many):
-            number = next(self.numbers)
-            self.server.add(number, age_days=(number * 7 % 50) / 10)
-
-    @precondition(lambda self: self.pending is None)
-    @rule(which=st.integers(0, 99))
-    def gone(self, which):
-        rows = self.server.live.contents.all_rows
-        if len(rows) > 3:
-            row = int(rows[which % len(rows)])
-            self.coins.pop(self.server.live.contents.rows.names[row], None)
-            self.server.bury(row)
 
     # What users do.
 
@@ -95,12 +75,6 @@ class Days(RuleBasedStateMachine):
             self.coins[name] = balance
         share_left = server.settings.pool * 8_000
         assert granted.sum() <= max(share_left, 0) + 1
-
-    @precondition(lambda self: self.pending is not None)
-    @rule()
-    def told(self):
-        self.server.regulator.take(self.pending, self.server.now)
-        self.pending = None
 
     @precondition(lambda self: self.pending is None)
     @rule()

@@ -4,45 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from books_samples import ASKS, POOLS, Platform
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 from purse_samples import FULL, arm, worth
 from service_samples import DAY_MS
-from ticker_samples import ANN, Server
+from ticker_samples import ANN
 
 from upwell.regulator.ledger import COIN
 from upwell.service import ticker
 
 
-class Purses(RuleBasedStateMachine):
+class Purses(Platform):
     """Experiments that begin, ramp and end among ticks, shown impressions, new days, restarts, contents that come and
     go: of each content all coins are where they were or were spent, and the pool is used once."""
 
-    @initialize(pool=st.sampled_from([0.001, 0.01, 0.1]), first_ask=st.sampled_from([30.0, 1_000.0]))
+    @initialize(pool=POOLS, first_ask=ASKS)
     def open(self, pool, first_ask):
-        self.server = Server(pool=pool, first_ask=first_ask, live_contents=40.0, daily_impressions=8_000.0)
-        self.numbers, self.names = iter(range(1, 10_000)), iter(f"e{n}" for n in range(10_000))
-        self.running = ""
-        self.coins: dict[str, int] = {}  # of each content whose account is open
-        self.spent_today = 0
-        self.pending: ticker.Ticked | None = None
-        self.came(6)
-
-    @rule(many=st.integers(1, 3))
-    def came(self, many):
-        for _ in range(many):
-            number = next(self.numbers)
-            self.server.add(number, age_days=(number * 7 % 50) / 10)
-
-    @precondition(lambda self: self.pending is None)
-    @rule(which=st.integers(0, 99))
-    def gone(self, which):
-        rows = self.server.live.contents.all_rows
-        if len(rows) > 3:
-            row = int(rows[which % len(rows)])
-            self.coins.pop(self.server.live.contents.rows.names[row], None)
-            self.server.bury(row)
+        self.names, self.running = iter(f"e{n}" for n in range(10_000)), ""
+        self.begin(pool, first_ask, 6)
 
     @rule(
         a=st.sampled_from([0.0, 0.1, 0.5]), b=st.sampled_from([0.05, 0.5]), idle=st.booleans(),
@@ -103,12 +84,6 @@ class Purses(RuleBasedStateMachine):
         for one in (self.pending, *self.pending.arms.values()):
             granted, released = one.changes["granted"], one.changes["released"]
             assert not (granted * released).any()
-
-    @precondition(lambda self: self.pending is not None)
-    @rule()
-    def told(self):
-        self.server.regulator.take(self.pending, self.server.now)
-        self.pending = None
 
     @precondition(lambda self: self.pending is None)
     @rule()

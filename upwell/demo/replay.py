@@ -6,10 +6,8 @@ The truth is known here: the same platform, from the same morning, under each ar
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -19,14 +17,14 @@ import numpy as np
 from msgspec import Meta
 
 from upwell.arms.registry import ARMS
-from upwell.demo import bootstrap, run
+from upwell.demo import run
 from upwell.demo.bootstrap import Names, time_ms
 from upwell.demo.live import Figures, Platform
 from upwell.errors import BadRequest
 from upwell.experiment import metrics
+from upwell.experiment.runner import lived
 from upwell.regulator import layers
 from upwell.service.experiments import Plan
-from upwell.state import open_store
 from upwell.world import divided, world
 from upwell.world.arm import Arm
 from upwell.world.config import WorldConfig
@@ -102,40 +100,28 @@ def live(
     Who is in no arm is decided for as if there were no experiment: the holdout is shown the ranker's order. ``given``:
     settings of the service.
     """
-    host: WorldState = jax.tree.map(np.asarray, state)
     experiment = replay.plan.experiment
     arms = experiment.arms
     split = Split(experiment.design, shares=(*(arm.share for arm in arms), 0.0))
     # The service holds out by its own names for users; of the others nobody is held out twice.
     config = config.override({"heating.holdout": 0.0})
-    with tempfile.TemporaryDirectory(prefix="upwell-replay-") as folder:
-        settings = bootstrap.settings_of(config, host, data=Path(folder), port=0, **given)
-        store = open_store(settings.store_url)
-        bootstrap.write(store, config, host)
-        store.close()
-        with run.service(settings) as url:
-            platform = Platform(config, url, host.contents, step)
-            began_s = time.perf_counter()
-            try:
-                players = tuple(
-                    platform.arm() if ranker is None else platform.ranked_by(ranker) for ranker in replay.rankers
-                )
-                players = (*players, platform.arm())
-                platform.operate("POST", "/v1/experiments", replay.plan, time_ms(24.0 * float(state.day)))
-                now = divided.opened(config, split, players, state)
-                reports: dict[str, list[metrics.Report]] = {arm.name: [] for arm in arms}
-                told = dict[str, Any]()
-                for _ in range(replay.stage.days):
-                    whose = dealt(platform, replay.plan, now.state)
-                    now, found = divided.run_day(config, split, players, now, whose)
-                    for name, report in zip(reports, found, strict=False):
-                        reports[name].append(world.to_host(report))
-                    at_ms = time_ms(24.0 * float(now.state.day))
-                    told = platform.operate("GET", f"/v1/experiments/{experiment.name}", None, at_ms)
-                    if not told["running"]:
-                        break
-            finally:
-                platform.close()
+    with run.served(config, state, step, **given) as around:
+        platform, began_s = around.platform, time.perf_counter()
+        players = tuple(platform.arm() if ranker is None else platform.ranked_by(ranker) for ranker in replay.rankers)
+        players = (*players, platform.arm())
+        platform.operate("POST", "/v1/experiments", replay.plan, time_ms(24.0 * float(state.day)))
+        now = divided.opened(config, split, players, state)
+        reports: dict[str, list[metrics.Report]] = {arm.name: [] for arm in arms}
+        told = dict[str, Any]()
+        for _ in range(replay.stage.days):
+            whose = dealt(platform, replay.plan, now.state)
+            now, found = divided.run_day(config, split, players, now, whose)
+            for name, report in zip(reports, found, strict=False):
+                reports[name].append(world.to_host(report))
+            at_ms = time_ms(24.0 * float(now.state.day))
+            told = platform.operate("GET", f"/v1/experiments/{experiment.name}", None, at_ms)
+            if not told["running"]:
+                break
     return Lived(told, reports, platform.figures, time.perf_counter() - began_s)
 
 
@@ -156,16 +142,10 @@ def truth(
 ) -> dict[str, dict[str, float]]:
     """Metrics of ``days`` days of each arm alone on the platform, from a state that is left untouched."""
     config = config.override({"heating.holdout": 0.0})
-    found: dict[str, dict[str, float]] = {}
-    for arm, ranker in zip(replay.plan.experiment.arms, replay.rankers, strict=True):
-        player = ranker if ranker is not None else alone(arm)
-        now, reports = world.under(config, player, jax.tree.map(jnp.copy, state)), list[metrics.Report]()
-        for _ in range(days):
-            now, report = world.run_day(config, player, now)
-            reports.append(world.to_host(report))
-            step()
-        found[arm.name] = metrics.over(config, reports)
-    return found
+    arms = zip(replay.plan.experiment.arms, replay.rankers, strict=True)
+    return {
+        arm.name: lived(config, ranker if ranker is not None else alone(arm), state, days, step) for arm, ranker in arms
+    }
 
 
 def alone(arm: layers.Arm) -> Arm:

@@ -65,6 +65,23 @@ def service(settings: Settings) -> Generator[str]:
         process.stdout.close()
 
 
+@contextlib.contextmanager
+def served(config: WorldConfig, state: WorldState, step: Callable[[Figures], None], **given: object) -> Generator[Live]:
+    """A platform that brings its past along, with the real service before its users. ``state`` is left untouched."""
+    host: WorldState = jax.tree.map(np.asarray, state)
+    with tempfile.TemporaryDirectory(prefix="upwell-demo-") as folder:
+        settings = bootstrap.settings_of(config, host, data=Path(folder), port=0, **given)
+        store = open_store(settings.store_url)
+        bootstrap.write(store, config, host)
+        store.close()
+        with service(settings) as url:
+            platform = Platform(config, url, host.contents, step)
+            try:
+                yield Live(platform, settings)
+            finally:
+                platform.close()
+
+
 def live(
     config: WorldConfig,
     state: WorldState,
@@ -79,24 +96,14 @@ def live(
     ``step`` is called after each tick; the day in which ``deadline`` (``time.perf_counter``) falls is the last.
     ``given``: settings of the service. ``morning``: before each day, and once more after the last.
     """
-    host: WorldState = jax.tree.map(np.asarray, state)
-    with tempfile.TemporaryDirectory(prefix="upwell-demo-") as folder:
-        settings = bootstrap.settings_of(config, host, data=Path(folder), port=0, **given)
-        store = open_store(settings.store_url)
-        bootstrap.write(store, config, host)
-        store.close()
-        with service(settings) as url:
-            platform = Platform(config, url, host.contents, step)
-            began, reports = time.perf_counter(), list[metrics.Report]()
-            try:
-                now, arm, around = jax.tree.map(jnp.copy, state), platform.arm(), Live(platform, settings)
-                for day in range(days):
-                    now = morning(day, now, around)
-                    now, report = world.run_day(config, arm, now)
-                    reports.append(world.to_host(report) | runner.truth(now))
-                    if time.perf_counter() > deadline:
-                        break
-                morning(len(reports), now, around)
-            finally:
-                platform.close()
-    return Lived(reports, platform.figures, time.perf_counter() - began)
+    with served(config, state, step, **given) as around:
+        began, reports = time.perf_counter(), list[metrics.Report]()
+        now, arm = jax.tree.map(jnp.copy, state), around.platform.arm()
+        for day in range(days):
+            now = morning(day, now, around)
+            now, report = world.run_day(config, arm, now)
+            reports.append(world.to_host(report) | runner.truth(now))
+            if time.perf_counter() > deadline:
+                break
+        morning(len(reports), now, around)
+    return Lived(reports, around.platform.figures, time.perf_counter() - began)
