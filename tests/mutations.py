@@ -334,7 +334,17 @@ MUTATIONS = (
     Mutation(
         "experiment: harm ends nothing", S + "experiment_guard.py",
         'one.decision == "stop"', 'one.decision == "never"',
-        "tests/service/test_experiments.py::test_an_arm_that_harms_ends_its_experiment_and_one_that_does_not_goes_on",
+        "tests/service/test_experiment_guard.py::test_an_arm_that_harms_ends_its_experiment_and_one_that_does_not_goes_on",
+    ),
+    Mutation(
+        "experiment: a click counts for small creators wherever it is", S + "memory.py",
+        "(SMALL, at in shown.small)", "(SMALL, bool(shown.small))",
+        "tests/service/test_experiment_effects.py::test_who_is_new_and_what_small_creators_made_is_counted_apart",
+    ),
+    Mutation(
+        "experiment: a pair of arms is counted at every slate", S + "memory.py",
+        "(one.first or other.first)", "True",
+        "tests/service/test_experiment_effects.py::test_experiments_of_two_layers_are_spread_over_each_other",
     ),
     Mutation(
         "experiment: stages are mixed", S + "memory.py",

@@ -23,6 +23,10 @@ def made_up() -> dict:
         "history": [{"at_ms": 0, "what": "running", "who": "operator", "why": "<i>why</i>"}],
         "arms": last["arms"], "effects": last["effects"],
         "verdicts": {"<b>处理</b>": {"decision": "keep going", "why": "Go on: <b>.", "why_zh": "继续：尚不能判断。"}},
+        "segments": {"<b>处理</b>": [{"segment": "new users", "metric": "ctr", "lift": -0.3, "low": -0.4, "high": None,
+                                    "beyond_rest": -0.25, "p": 0.0123}]},
+        "checks": {"aa": [{"arm": "<b>处理</b>", "when": "warm-up", "metric": "ctr", "p": 0.77}],
+                   "overlap": [{"experiment": "<i>heat", "arm": "b", "users": 8, "share": 0.4, "p": None}]},
         "looks": [look(500, 0.9, stage=0), look(1_000, None), look(2_000, 0.1), last],
     }  # fmt: skip
 
@@ -35,6 +39,12 @@ def test_the_page_is_self_contained_and_runs_nothing(tmp_path):
     assert "<i>why" not in page
     assert "继续：尚不能判断。" in page
     assert "+20.00%" in page
+    assert (
+        "<td>new users</td><td>ctr</td><td>-30.00%</td><td>-40.00%</td><td>?</td><td>-25.00%</td><td>0.0123</td>"
+        in page
+    )
+    assert "A/A, warm-up: &lt;b&gt;处理&lt;/b&gt;, most of ctr</td><td>0.77" in page
+    assert "overlap: 40% of users are in &lt;i&gt;heat, b, too</td><td></td>" in page
     assert not re.search(r"(src|href)\s*=|@import|url\(", page)
 
 

@@ -1,4 +1,4 @@
-"""Experiments of the service: what may be begun, who is decided for how, what is counted, and when one is ended."""
+"""Experiments of the service: what may be begun, who is decided for how, and from a file to the end over HTTP."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
+from experiment_samples import ANN, arms_of, begun, plan, targeted
 from inside import CLIENT, inside
 from service_samples import DAY_MS, NOW, request, server, shown
 
@@ -17,43 +17,14 @@ from upwell.regulator.assignment import tables, unit_id
 from upwell.regulator.layers import Arm, Experiment
 from upwell.regulator.slate import EXPLORED, HEATED
 from upwell.regulator.targeting import Target
-from upwell.service import experiment_guard, experiments
-from upwell.service.arms import Arms
-from upwell.service.audit import Who
+from upwell.service import experiments
 from upwell.service.errors import Refused
-from upwell.service.experiments import Experiments, Guardrail, Plan
-from upwell.service.memory import GROUPS, exposed_of
-from upwell.state import Batch, open_store
+from upwell.service.experiments import Experiments, Plan
 
 GOOD = [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.1}]
 SLASHED = (Arm(name="a/b", share=0.5), Arm(name="b", share=0.5))
 WEIGHTS = ("user_satisfaction", "platform_revenue", "long_term")
-ANN = Who("operator", "Ann")
 EXAMPLE = Path(__file__).parents[2] / "examples" / "experiment.toml"
-
-
-def plan(name: str = "calm", layer: str = "main", share: float = 0.5, guardrails=(), **settings) -> Plan:
-    arms = (Arm(name="control", share=share), Arm(name="treated", share=share, settings=settings))
-    return Plan(Experiment(name=name, arms=arms), layer, guardrails=guardrails)
-
-
-def targeted(*targets: Target) -> Plan:
-    whole = plan(mode="ranker")
-    return msgspec.structs.replace(whole, experiment=msgspec.structs.replace(whole.experiment, targets=targets))
-
-
-def begun(*plans: Plan):
-    store = open_store("memory:")
-    for one in plans:
-        experiments.change(store, lambda every, one=one: every.begin(one, ANN, NOW))
-    return store
-
-
-def arms_of(store, holdout: float = 0.0) -> Arms:
-    arms = Arms(store, None, holdout)
-    assert arms.look(store.offsets())
-    assert not arms.look(store.offsets())
-    return arms
 
 
 # ---- the record
@@ -227,152 +198,6 @@ def test_a_policy_that_is_not_there_decides_as_without_it(caplog):
     plays = {arms.of(f"u{n}", 0, NOW)[0] for n in range(50)}
     assert {(play.mode, play.learned) for play in plays} == {("", None)}
     assert "it decides as without it" in caplog.text
-
-
-# ---- what is counted, and the guard
-
-
-def tell(store, arm: str, rng, rate: float, users: int = 6_400, name: str = "calm", stage: int = 0) -> None:
-    """Users of ten slates of ten impressions each, in groups."""
-    counts = Counter[str]()
-    for group in range(GROUPS):
-        many = users // GROUPS
-        counts[f"free{group}_users"] = many
-        counts[f"free{group}_impressions"] = 100 * many
-        counts[f"free{group}_clicks"] = int(rng.binomial(100 * many, rate))
-    batch = Batch()
-    batch.add("meta", exposed_of(name, stage, arm), dict(counts))
-    store.write(batch)
-
-
-def test_figures_by_hand():
-    store = begun(plan())
-    held = experiments.read(store)[1].of("calm")
-    batch = Batch()
-    for arm, clicks in (("control", 2), ("treated", 3)):
-        each = {"users": 1, "slates": 2, "impressions": 20, "clicks": clicks, "valid": 1, "shares": 2, "fen": 500,
-                "seconds": 90, "heated": 1, "daily": 4, "returned": 3}  # fmt: skip
-        counts = {f"free{group}_{name}": n for group in range(GROUPS) for name, n in each.items()}
-        batch.add("meta", exposed_of("calm", 0, arm), counts)
-    store.write(batch)
-    found = experiment_guard.told(held, experiment_guard.tallies(store, held))
-    assert [arm["users"] for arm in found["arms"]] == [GROUPS, GROUPS]
-    assert found["arms"][0]["metrics"] == pytest.approx({
-        "ctr": 0.1, "real_engagement": 0.25, "gmv_per_user": 5.0, "watch_minutes_per_user": 1.5,
-        "impressions_per_user": 20.0, "heated_share": 0.05, "d1_retention": 0.75, "gmv_per_dau": 1.25,
-        "watch_minutes_per_dau": 0.375,
-    })  # fmt: skip
-    assert found["effects"]["treated"]["ctr"]["lift"] == pytest.approx(0.5)
-    assert found["sample_ratio_p"] == 1.0
-    assert found["verdicts"]["treated"]["decision"] == "keep going"
-
-
-def warmed(rng, shares=(0.1, 0.4), lift: float = 0.0) -> experiment_guard.Seen:
-    """Groups of users who click more or less than others, before the experiment as in it; arms of unequal shares."""
-    before, since = [], []
-    for arm, share in enumerate(shares):
-        here: list[Counter[str]] = [Counter(), Counter()]
-        for group in range(GROUPS):
-            rate = 0.05 * float(np.exp(0.2 * rng.normal()))
-            for counts, factor in zip(here, (1.0, 1.0 + lift * arm), strict=True):
-                many = rng.poisson(50_000 * share)
-                counts[f"free{group}_impressions"] = many
-                counts[f"free{group}_clicks"] = rng.binomial(many, rate * factor)
-        before.append(here[0])
-        since.append(here[1])
-    return experiment_guard.Seen(since, before)
-
-
-def test_a_warm_up_takes_what_users_are_out_of_what_arms_do():
-    """Intervals are a fraction as wide, are as often right, and lie around the truth though shares are unequal."""
-    rng, widths, lifts, right = np.random.default_rng(5), {True: [], False: []}, [], 0
-    for _ in range(200):
-        seen = warmed(rng, lift=0.1)
-        for adjusted in (True, False):
-            found = experiment_guard.moments_of(seen if adjusted else experiment_guard.Seen(seen.arms), "ctr")
-            effect = experiment_guard.effect(found, 1, 0.05, 0.05)
-            widths[adjusted].append(effect["high"] - effect["low"])
-            if adjusted:
-                lifts.append(effect["lift"])
-                right += effect["low"] <= 0.1 <= effect["high"]
-                assert effect["variance_reduction"] > 0.5
-            else:
-                assert effect["variance_reduction"] == 0.0
-    assert np.mean(widths[True]) < 0.6 * np.mean(widths[False])
-    assert right >= 190
-    assert np.mean(lifts) == pytest.approx(0.1, abs=4.0 * np.std(lifts) / np.sqrt(200))
-
-
-def test_a_warm_up_that_tells_nothing_changes_nothing():
-    """Nothing was counted then, or the same of all."""
-    seen = warmed(np.random.default_rng(6))
-    plain = experiment_guard.effect(experiment_guard.moments_of(experiment_guard.Seen(seen.arms), "ctr"), 1, 0.05, 0.05)
-    alike = {f"free{group}_{name}": n for group in range(GROUPS) for name, n in (("impressions", 9), ("clicks", 3))}
-    for before in ([{}, {}], [alike, alike]):
-        found = experiment_guard.moments_of(experiment_guard.Seen(seen.arms, before), "ctr")
-        assert experiment_guard.effect(found, 1, 0.05, 0.05) == pytest.approx(plain, nan_ok=True)
-
-
-def test_an_arm_that_harms_ends_its_experiment_and_one_that_does_not_goes_on():
-    rng = np.random.default_rng(0)
-    to_the_end = msgspec.structs.replace(plan("bold", "third", exploration=0.5), tolerated=1.0)
-    store = begun(plan(), plan("other", "second", heating=False), to_the_end)
-    for name, rate in (("calm", 0.04), ("other", 0.05), ("bold", 0.04)):
-        tell(store, "control", rng, 0.05, name=name)
-        tell(store, "treated", rng, rate, name=name)
-    experiment_guard.watch(store, NOW + 9)
-    every = experiments.read(store)[1]
-    assert [one.running for one in every.every] == [False, True, True]
-    last = every.of("calm").history[-1]
-    assert (last.what, last.who, last.at_ms) == ("stopped", "guard", NOW + 9)
-    assert last.why.startswith("Stop: ctr changed by -")
-
-
-def test_a_guardrail_ends_it_though_the_goal_gains():
-    rng = np.random.default_rng(1)
-    held = Guardrail(metric="impressions_per_user", tolerated=0.05)
-    store = begun(plan(guardrails=(held,)))
-    tell(store, "control", rng, 0.05)
-    tell(store, "treated", rng, 0.08)
-    batch = Batch()
-    fewer = {f"free{group}_impressions": -30 * 100 + int(rng.integers(-50, 50)) for group in range(GROUPS)}
-    batch.add("meta", exposed_of("calm", 0, "treated"), fewer)
-    store.write(batch)
-    experiment_guard.watch(store, NOW)
-    assert "impressions_per_user" in experiments.read(store)[1].of("calm").history[-1].why
-
-
-def test_looks_are_kept_every_six_hours():
-    rng, store = np.random.default_rng(3), begun(plan())
-    for hour in range(13):
-        tell(store, "control", rng, 0.05, users=640)
-        tell(store, "treated", rng, 0.05, users=640)
-        experiment_guard.watch(store, NOW + hour * 3_600_000)
-    found = experiment_guard.looks(store, "calm")
-    assert [(look["at_ms"] - NOW) // 3_600_000 for look in found] == [0, 6, 12]
-    assert [look["arms"][0]["users"] for look in found] == [640, 7 * 640, 13 * 640]
-    assert found[-1]["effects"]["treated"]["ctr"]["low"] is not None
-
-
-def test_broken_assignment_ends_it():
-    rng = np.random.default_rng(2)
-    store = begun(plan())
-    tell(store, "control", rng, 0.05, users=6_400)
-    tell(store, "treated", rng, 0.05, users=5_120)
-    experiment_guard.watch(store, NOW)
-    assert "do not hold their shares" in experiments.read(store)[1].of("calm").history[-1].why
-
-
-def test_looked_at_all_the_time_hardly_any_harmless_experiment_is_ended():
-    ended = 0
-    for seed in range(40):
-        rng, store = np.random.default_rng(seed), begun(plan())
-        for _ in range(20):
-            for arm in ("control", "treated"):
-                tell(store, arm, rng, 0.05, users=640)
-            experiment_guard.watch(store, NOW)
-        ended += not experiments.read(store)[1].of("calm").running
-    assert ended <= 4  # a twentieth of 40 is 2
 
 
 # ---- over HTTP

@@ -97,7 +97,7 @@ def test_platform_counts_add_up_by_hour_and_side():
         live.take(event(line, 0, "e", clicked=True, ts=NOW + HOUR_MS))
         live.take(event(line, 0, "f", clicked=True, ts=NOW + HOUR_MS))
     hour = NOW // HOUR_MS
-    shown_each = {"slates": 1, "impressions": 3, "heated": 0, "clicks": 1, "daily": 1}
+    shown_each = {"slates": 1, "impressions": 3, "clicks": 1, "daily": 1}
     sides = [f"{side}{key_of(user) % GROUPS}" for side, user in (("held", "u1"), ("free", "u2"))]
     assert live.unsaved().adds["meta"] == {
         f"hour {hour}": {"held_impressions": 3, "free_impressions": 3},

@@ -10,9 +10,10 @@ from rich.table import Table
 
 from upwell.cli import replay
 from upwell.cli.asking import HERE, By, Token, Url, Why, asked
-from upwell.cli.common import Json, emit, number, stdout, toml_of
+from upwell.cli.common import Json, emit, number, stdout, table, toml_of
 from upwell.cli.explain import clock, escaped
 from upwell.errors import BadRequest
+from upwell.experiment import live_rows
 
 app = typer.Typer(no_args_is_help=True, help="Experiments on live users: create, list, analyse, ramp, stop.")
 app.command("run", epilog="Example: upwell experiments run examples/four_arms.toml")(replay.run)
@@ -124,15 +125,10 @@ def show(told: dict[str, Any]) -> None:
         view.add_row(escaped(arm["arm"]), f"{arm['users']:,}", f"{arm['slates']:,}", *values)
     stdout.print(view)
     for arm, effects in told["effects"].items():
-        view = Table(title=f"{escaped(arm)} over the control, always valid", title_justify="left")
-        for name in ("metric", "lift, %", "95% interval, %"):
-            view.add_column(name)
-        for metric, effect in effects.items():
-            view.add_row(metric, percent(effect["lift"]), f"{percent(effect['low'])} … {percent(effect['high'])}")
-        stdout.print(view)
+        table(f"{escaped(arm)} over the control, always valid", live_rows.LIFTS, live_rows.lifts(effects))
         stdout.print(told["verdicts"][arm]["why"], markup=False)
-    stdout.print(f"users against planned shares: p = {told['sample_ratio_p']:.3g}", markup=False)
-
-
-def percent(value: float | None) -> str:
-    return "?" if value is None else f"{100.0 * value:+.2f}"
+    for arm, found in told["segments"].items():
+        if found:
+            title = f"{escaped(arm)}: for whom, at one look at the end"
+            table(title, live_rows.SEGMENTS, live_rows.segments(found))
+    table("checks", live_rows.CHECKS, [[escaped(cell) for cell in row] for row in live_rows.checks(told)])

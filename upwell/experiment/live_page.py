@@ -11,10 +11,10 @@ import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
-from upwell.experiment import page
+from upwell.experiment import live_rows, page
+from upwell.experiment.live_rows import value
 
 DAY_MS = 86_400_000
-LIFTS = ["metric", "lift", "from", "to", "explained"]
 
 
 def write_page(told: dict[str, Any], path: Path, more: Sequence[str] = ()) -> None:
@@ -23,28 +23,41 @@ def write_page(told: dict[str, Any], path: Path, more: Sequence[str] = ()) -> No
     verdicts = [line for one in told["verdicts"].values() for line in (one["why"], one["why_zh"])]
     metrics = list(told["arms"][0]["metrics"])
     arms = [
-        [arm["arm"], f"{arm['users']:,}", f"{arm['slates']:,}", *(value(arm["metrics"][name]) for name in metrics)]
+        [
+            arm["arm"],
+            f"{arm['users']:,}",
+            f"{arm['slates']:,}",
+            *(value(arm["metrics"][name]) for name in metrics),
+        ]
         for arm in told["arms"]
     ]
     history = [[page.when(event["at_ms"]), event["what"], event["who"], event["why"]] for event in told["history"]]
-    p = told["sample_ratio_p"]
     parts = [
         f"<h1>{page.text(told['name'])}</h1>",
-        page.box("warning" if p < 0.001 else "verdict", verdicts),
+        page.box("warning" if told["sample_ratio_p"] < 0.001 else "verdict", verdicts),
         page.section("Arms", f"Since {page.when(told['since_ms'])}; the first is the control.",
                      page.table(["arm", "users", "slates", *metrics], arms)),
         *(
             page.section(f"{arm} over the control",
                          "Lifts with 95% intervals that hold however often one looks. Explained: of their variance, by"
                          " what users did while the experiment warmed up.",
-                         page.table(LIFTS, [lift(*one) for one in effects.items()]))
+                         page.table(live_rows.LIFTS, live_rows.lifts(effects)))
             for arm, effects in told["effects"].items()
+        ),
+        *(
+            page.section(f"{arm}: for whom",
+                         "Effects on segments, each against the rest, with intervals for one look at the end. p: of no"
+                         " difference between the two, by Holm over the table.",
+                         page.table(live_rows.SEGMENTS, live_rows.segments(rows)))
+            for arm, rows in told["segments"].items() if rows
         ),
         *more,
         page.section("Look by look", "Lift of each arm over the control as it was known then, in its present stage.",
                      curves(told)),
-        page.section("Checks", "Assignment is broken where this is below .001.",
-                     page.table(["check", "p"], [["users against planned shares", f"{p:.3g}"]])),
+        page.section("Checks", "All hold at every look together. Assignment is broken where the first is below .001;"
+                     " arms that are alike should differ by nothing (A/A), and other experiments' arms be spread over"
+                     " this one's as its users are (overlap).",
+                     page.table(live_rows.CHECKS, live_rows.checks(told))),
         page.section("What became of it", "", page.table(["when", "what", "who", "why"], history)),
         page.section("Configuration", "As it was asked for.",
                      f"<pre>{page.text(json.dumps(plan, indent=1, ensure_ascii=False))}</pre>"),
@@ -95,16 +108,3 @@ def curves(told: dict[str, Any]) -> go.Figure:
         figure.update_yaxes(title_text="lift, %", row=row, col=1)
     figure.update_xaxes(title_text="days", row=len(names), col=1)
     return page.layout(figure, 120 + 260 * len(names))
-
-
-def lift(metric: str, effect: dict[str, float | None]) -> list[str]:
-    explained = effect.get("variance_reduction") or 0.0
-    return [metric, *(percent(effect[end]) for end in ("lift", "low", "high")), f"{explained:.0%}" if explained else ""]
-
-
-def percent(share: float | None) -> str:
-    return "?" if share is None else f"{share:+.2%}"
-
-
-def value(level: float | None) -> str:
-    return "" if level is None else f"{level:.4g}"

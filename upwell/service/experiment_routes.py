@@ -13,7 +13,15 @@ from starlette.responses import Response
 from upwell.errors import BadRequest
 from upwell.model import Id, Share
 from upwell.regulator.designs import fitting
-from upwell.service import arms, audit, experiment_guard, experiments
+from upwell.service import (
+    arms,
+    audit,
+    experiment_checks,
+    experiment_effects,
+    experiment_guard,
+    experiment_segments,
+    experiments,
+)
 from upwell.service.cold import answer, body_as, checked, node_of, who_of
 from upwell.service.errors import Refused, store_down
 from upwell.service.experiments import Held, Plan
@@ -120,12 +128,18 @@ async def delete_experiment(id: str, http: Request, why: Why = "") -> Response:
 async def told(node: Node, name: str) -> dict[str, Any]:
     """An experiment and what came of it so far. Raises Refused 404 and 429."""
     try:
-        held = (await asyncio.to_thread(experiments.read, node.store))[1].of(name)
-        counted = await asyncio.to_thread(experiment_guard.tallies, node.store, held)
+        found = (await asyncio.to_thread(experiments.read, node.store))[1]
+        held = found.of(name)
+        seen = await asyncio.to_thread(experiment_effects.tallies, node.store, held)
         looks = await asyncio.to_thread(experiment_guard.looks, node.store, name)
     except StoreDown:
         raise store_down() from None
-    return line(held) | experiment_guard.told(held, counted) | {"looks": looks}
+    others = [one for one in found.every if one.name != name]
+    return line(held) | experiment_effects.told(held, seen) | {
+        "segments": experiment_segments.told(held, seen),
+        "checks": experiment_checks.told(held, seen, others),
+        "looks": looks,
+    }  # fmt: skip
 
 
 def line(held: Held) -> dict[str, Any]:

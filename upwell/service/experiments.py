@@ -38,6 +38,7 @@ Metric = Literal[
     "watch_minutes_per_dau",
     "heated_share",
     "d1_retention",
+    "small_creator_share",
 ]
 """What is counted of each arm. A user here is one who came since the experiment began, ``dau`` users' days."""
 MODES = ("ranker", "rules", "policy")

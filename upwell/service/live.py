@@ -257,13 +257,25 @@ class Live(Memory):
         if why is None and self.mode == "policy" and self.learned is None:
             why = "no_policy"
         last_day, today = int(self.users.record["visited_ms"][one.user]) // fold.DAY_MS, now_ms // fold.DAY_MS
+        exposed = exposed if not one.request.shadow else ()
+        new, small = (self._is_new(one.user, now_ms), self._of_small(places)) if exposed else (False, ())
         return wire.Logged(
             wire.SCHEMA, id, one.request.user_id, now_ms, self.server, places, arm, version, self.in_force.version,
             self.in_force.weights, self.platform_ctr, why, one.request.request_id,
-            experiments=exposed if not one.request.shadow else (),
+            experiments=exposed, new=new, small=small,
             # When a user came before is not known of one who could not be read.
             daily=one.user != NOBODY and last_day < today, returned=last_day == today - 1, purse=purse,
         )  # fmt: skip
+
+    def _is_new(self, user: int, now_ms: int) -> bool:
+        created_ms = int(self.users.record["created_ms"][user])
+        return user != NOBODY and now_ms - created_ms < self.settings.new_user_days * fold.DAY_MS
+
+    def _of_small(self, places: Sequence[wire.Place]) -> tuple[int, ...]:
+        """Places with contents of creators who have few followers; of how many is not told, it is not known."""
+        at, info, few = self.contents.rows.at, self.contents.info, self.settings.small_creator_followers
+        followers = [info[row].creator_followers if (row := at.get(p.id)) is not None else None for p in places]
+        return tuple(k for k, many in enumerate(followers) if many is not None and many < few)
 
     def _count_window(self, impressions: int, heated_rows: np.ndarray, purse: str) -> None:
         self.window_shown += impressions

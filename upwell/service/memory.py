@@ -31,6 +31,8 @@ WEIGHED = "weights "
 """Before a version of the weights: counters (kind ``meta``) of what came of slates that were decided under them."""
 GROUPS = 64
 """Of users, counted apart, so that chance can be told from how groups differ: what one user does hangs together."""
+NEW, SMALL = "new", "small"
+"""Segments that are counted apart for experiments: of users, and of the creators of what they are shown."""
 TRAIL_S = 3 * KEPT_MS / 1_000
 """A stored trail is of use for so long after its last step."""
 ERASED = 10_000
@@ -57,6 +59,8 @@ class Slate(NamedTuple):
     ts: int
     weights: str = ""  # version of those it was decided under; "": it was decided, and something else shown
     exposed: tuple[str, ...] = ()  # counters of experiments' arms that it counts for
+    new: bool = False  # whether its user was, and
+    small: tuple[int, ...] = ()  # its places with contents of small creators: known of slates that are exposed
 
 
 def slate_of(line: wire.Logged) -> Slate:
@@ -65,7 +69,7 @@ def slate_of(line: wire.Logged) -> Slate:
     if line.instead:
         return Slate(line.user_id, ids, kinds, line.ts)
     exposed = tuple(exposed_of(one.experiment, one.stage, one.arm) for one in line.experiments)
-    return Slate(line.user_id, ids, kinds, line.ts, line.weights_version, exposed)
+    return Slate(line.user_id, ids, kinds, line.ts, line.weights_version, exposed, line.new, line.small)
 
 
 def exposed_of(experiment: str, stage: int, arm: str) -> str:
@@ -73,9 +77,21 @@ def exposed_of(experiment: str, stage: int, arm: str) -> str:
     return f"arm {experiment} {stage} {arm}"
 
 
+def beside_of(experiment: str, stage: int, arm: str) -> str:
+    """Among an experiment's counters: its users who are in another one's arm, too."""
+    return f"beside {exposed_of(experiment, stage, arm)}"
+
+
 def by_group(tally: Mapping[str, int], side: str, name: str) -> npt.NDArray[np.float64]:
     """A counter of a side's users, ``free`` or ``held``, by group, ``[GROUPS]``."""
     return np.array([tally.get(f"{side}{group}_{name}", 0) for group in range(GROUPS)], np.float64)
+
+
+def add(counter: Counter[str], who: str, gained: Mapping[str, int]) -> None:
+    """Count for some users what is not nothing."""
+    for name, amount in gained.items():
+        if amount:
+            counter[f"{who}_{name}"] += int(amount)
 
 
 class Memory:
@@ -142,18 +158,24 @@ class Memory:
         side = "held" if self.users.holds_out(line.user_id) else "free"
         self._hour(line.ts)[f"{side}_impressions"] += len(line.places)
         if shown.weights:
-            side, heated = self._side(line.user_id), sum(map(shown.kinds.count, wire.BOOSTED))
+            side, boosted = self._side(line.user_id), [kind in wire.BOOSTED for kind in shown.kinds]
+            whole = {
+                "slates": 1, "impressions": len(boosted), "heated": sum(boosted), "daily": line.daily,
+                "returned": line.returned,
+            }  # fmt: skip
             for came in self._counters(shown):
-                came[f"{side}_slates"] += 1
-                came[f"{side}_impressions"] += len(shown.kinds)
-                came[f"{side}_heated"] += heated
-                if line.daily:
-                    came[f"{side}_daily"] += 1
-                if line.returned:
-                    came[f"{side}_returned"] += 1
-            for one, id in zip(line.experiments, shown.exposed, strict=True):
+                add(came, side, whole)
+            few = {"impressions": len(shown.small), "heated": sum(boosted[at] for at in shown.small)}
+            for id, one in zip(shown.exposed, line.experiments, strict=True):
+                came = self.platform[id]
+                add(came, f"{side}_{SMALL}", few)
+                if shown.new:
+                    add(came, f"{side}_{NEW}", whole)
                 if one.first:
-                    self.platform[id][f"{side}_users"] += 1
+                    came[f"{side}_users"] += 1
+                for other in line.experiments:
+                    if other is not one and (one.first or other.first):  # the first time that both have this user
+                        came[beside_of(other.experiment, other.stage, other.arm)] += 1
 
     def take(self, event: Interaction, at_ms: int = 0) -> bool:
         """Fold one interaction of the log, its slate and outcome at hand; False: it was known already.
@@ -188,7 +210,7 @@ class Memory:
             self._step(event.user_id, click._replace(kind=steps.VIEW))
         self._count(event, place, before, bool(shown and shown.kinds[at] == slate.HEATED))
         if shown is not None and shown.weights:
-            self._weigh(shown, event.user_id, place, before)
+            self._weigh(shown, at, event.user_id, place, before)
         if self.saves:
             self._touched[decision] = outcome, event.user_id
             if self.settings.history:
@@ -238,8 +260,8 @@ class Memory:
         if gained["clicks"]:
             self._hour(event.ts)["held_clicks" if self.users.holds_out(event.user_id) else "free_clicks"] += 1
 
-    def _weigh(self, shown: Slate, user_id: str, place: records.Place, before: Before) -> None:
-        """Count what came of a slate for the weights that it was decided under, and for experiments' arms."""
+    def _weigh(self, shown: Slate, at: int, user_id: str, place: records.Place, before: Before) -> None:
+        """Count what came of a slate's place for the weights that it was decided under, and for experiments' arms."""
         side = self._side(user_id)
         gained = {
             "clicks": place.clicked and not before.clicked, "valid": place.valid and not before.valid,
@@ -248,9 +270,11 @@ class Memory:
             "seconds": round(place.dwell_s) - round(before.dwell_s),
         }  # fmt: skip
         for came in self._counters(shown):
-            for name, amount in gained.items():
-                if amount:
-                    came[f"{side}_{name}"] += int(amount)
+            add(came, side, gained)
+        segments = [name for name, inside in ((NEW, shown.new), (SMALL, at in shown.small)) if inside]
+        for id in shown.exposed:
+            for segment in segments:
+                add(self.platform[id], f"{side}_{segment}", gained)
 
     def _counters(self, shown: Slate) -> list[Counter[str]]:
         """Those that a slate counts for."""

@@ -74,6 +74,11 @@ class Settings(BaseSettings):
     click_rate: float = Field(0.02, gt=0.0, le=1.0, description="the platform's click rate, until it has been counted")
     weights: tuple[Weight, Weight, Weight] = Field((0.4, 0.3, 0.3), description="user satisfaction, revenue, long term")
 
+    new_user_days: float = Field(7.0, ge=0.0, description="age up to which an account is new in experiments' segments")
+    small_creator_followers: int = Field(
+        1_000, ge=0, description="followers below which a creator is small in experiments' segments and shares"
+    )
+
     goals_auto: Share = Field(
         0.0, description="most that a weight's share may move with no operator's approval, where simulation proved it"
     )

@@ -94,6 +94,8 @@ class Logged(msgspec.Struct, omit_defaults=True):
     experiments: tuple[Exposure, ...] = ()
     daily: bool = False  # the user's first slate of a day (UTC)
     returned: bool = False  # and they came the day before
+    new: bool = False  # of whom an experiment is on: whether the account is, and
+    small: tuple[int, ...] = ()  # which places hold contents of small creators
     purse: str = ""  # what heated places are paid from: an arm's (``arms.Split``), or everybody's
 
 
