@@ -18,4 +18,5 @@ def test_two_kills(tmp_path):
     assert told["kills"] == 2
     assert told["acknowledged"] > 0
     assert (told["lost"], told["doubled"], told["ledger_error"], told["continuity"]) == (0, 0, 0, 1.0)
+    assert told["heated_by_arms"] > 0
     assert told["decisions_replayed"] == told["decisions_stored"] > 0

@@ -2,8 +2,9 @@
 
 ``lost``: acknowledged events that the store knows nothing of, and counts below what its decisions and outcomes add up
 to. ``doubled``: events twice in a history, and counts above that. ``ledger_error``: impressions shown beyond
-granted - released, plus units of a coin that budgets are off. ``continuity``: share of users whose stored record is,
-byte for byte, what the same log folded in one go comes to.
+granted - released, plus units of a coin that budgets are off, over all purses of a budget-split experiment that is
+begun, widened and ended in the run. ``continuity``: share of users whose stored record is, byte for byte, what the same
+log folded in one go comes to.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from upwell.bench import crash_audit as audit
+from upwell.bench import crash_operator as operator
 from upwell.bench.crash_load import Account, Caller, merged, register
 from upwell.bench.crash_parts import Backend, Member, Service
 from upwell.bench.crash_watch import Archive, Auditor, in_kafka
 from upwell.errors import BadRequest, UpwellError
 from upwell.events.port import Entry
+from upwell.regulator.ledger import COIN
+from upwell.service.records import purse_of
 from upwell.service.settings import Settings, load
 from upwell.state import StoreDown, open_store
 
@@ -102,7 +106,9 @@ def _killing(
 ) -> tuple[Account, Counter[str], Archive, Auditor]:
     draw = random.Random(seed)
     archive, auditor = Archive(settings.data / "journal", folder / "kept"), Auditor(settings)
+    operator.begin(service.url)  # before there is anything to heat: the day's pool is granted at once
     contents = register(service.url, time.time_ns() // 1_000_000)
+    changes = {kills // 2: operator.widen, max(3 * kills // 4, kills // 2 + 1): operator.end}
     callers = [Caller(n, service.url, contents, USERS, seed) for n in range(CALLERS)]
     for thread in (archive, auditor, *callers):
         thread.start()
@@ -120,6 +126,9 @@ def _killing(
             step()
             time.sleep(draw.uniform(0.0, 0.3))
             part.start()
+            change = changes.pop(killed.total(), None)
+            if change is not None:
+                change(service.url)
     service.ready()
     time.sleep(2.0)
     for caller in callers:
@@ -160,10 +169,18 @@ def _judge(
         "ledger_error": audit.overspent(stored) + auditor.error_units,
         "ledger_steps": auditor.steps, "ledger_steps_unclear": auditor.unclear,
         "heated": sum(of.get("heated", 0) for of in stored.counted.values()),
+        "heated_by_arms": sum(n for of in stored.counted.values() for name, n in of.items() if purse_of(name)[1]),
+        "coins_in_arms": sum(n for of in stored.books.values() for name, n in of.items() if in_arm(name)) / COIN,
         "continuity": same, "differ": differ, "users": len(stored.users),
         "decisions_stored": len(stored.lines), "decisions_replayed": decisions, "rejected": account.rejected,
         "unlogged": account.unlogged, "retries": account.retries, "caught_up_s": caught_up_s,
     }  # fmt: skip
+
+
+def in_arm(counter: str) -> bool:
+    """Whether it counts an arm's coins: none may be left there once its experiment is over."""
+    what, purse = purse_of(counter)
+    return bool(purse) and what == "budget_units"
 
 
 def _caught_up(settings: Settings, account: Account) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ from upwell.regulator import slate
 from upwell.service import apply, records, wire
 from upwell.service.keys import EARLY, organic_key
 from upwell.service.live import Live
-from upwell.service.records import COUNTS
+from upwell.service.records import COUNTS, in_purse, purse_of
 from upwell.service.settings import Settings
 from upwell.state.memory import MemoryStore
 from upwell.state.port import Store, pages
@@ -69,6 +69,8 @@ def counters_of(stored: Stored) -> dict[str, Counter[str]]:
             place = outcome.places.get(k, records.Place())
             counts["impressions"] += 1
             counts["heated"] += heated
+            if line.purse:
+                counts[in_purse("heated", line.purse)] += heated
             counts["explored"] += shown.kind == slate.EXPLORED
             counts["clicks"] += place.clicked
             counts["valid"] += place.valid
@@ -85,8 +87,9 @@ def miscounted(stored: Stored) -> tuple[int, int]:
     """How far counters are below and above that, in places: impressions and clicks, not their amounts."""
     due = counters_of(stored)
     below = above = 0
+    purses = {name for counts in (*due.values(), *stored.counted.values()) for name in counts if purse_of(name)[1]}
     for id in due.keys() | stored.counted.keys():
-        for name in COUNTS:
+        for name in (*COUNTS, *purses):
             unit = {"value_fen": 1_250, "dwell_ms": 90_000}.get(name, 1)
             off = stored.counted.get(id, {}).get(name, 0) - due.get(id, Counter())[name]
             below, above = below + -(min(off, 0) // unit), above + -(-max(off, 0) // unit)
@@ -94,12 +97,21 @@ def miscounted(stored: Stored) -> tuple[int, int]:
 
 
 def overspent(stored: Stored) -> int:
-    """Impressions shown beyond granted - released, over all contents: 0, or money was made up."""
+    """Impressions shown beyond granted - released, over all contents and purses: 0, or money was made up."""
     over = 0
     for id, counted in stored.counted.items():
-        book = stored.books.get(id, {})
-        over += max(counted.get("heated", 0) - book.get("granted", 0) + book.get("released", 0), 0)
+        book, heated = stored.books.get(id, {}), counted.get("heated", 0)
+        for purse in {purse_of(name)[1] for name in (*book, *counted)} - {""}:
+            own = counted.get(in_purse("heated", purse), 0)
+            heated -= own
+            over += max(own - outgoing(book, purse), 0)
+        over += max(heated - outgoing(book, ""), 0)
     return over
+
+
+def outgoing(book: Mapping[str, int], purse: str) -> int:
+    """Impressions that a content's purse granted and did not take back."""
+    return book.get(in_purse("granted", purse), 0) - book.get(in_purse("released", purse), 0)
 
 
 def undelivered(journals: Sequence[Entry], topics: Sequence[Entry]) -> int:

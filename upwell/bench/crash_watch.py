@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from upwell.events.local import beyond
 from upwell.events.port import DECISIONS, INTERACTIONS, Entry
 from upwell.regulator.ledger import COIN
+from upwell.service.records import in_purse, purse_of
 from upwell.service.settings import Settings
+from upwell.service.ticker import BOOKS
 from upwell.state import StoreDown, open_store
 from upwell.state.port import pages
 
 LOOK_S = 0.05
+
+
+class Move(NamedTuple):
+    """What became of a content's purse between two looks."""
+
+    granted: int  # impressions
+    released: int
+    budget_units: int
+    due_units: int  # by the grants and releases
+    emptied: bool
+
+
+def moved(before: Mapping[str, int], after: Mapping[str, int], purse: str) -> Move:
+    """Of a content's counters, in all purses."""
+    then, now = ({name: of.get(in_purse(name, purse), 0) for name in BOOKS} for of in (before, after))
+    granted, released, budget_units = (now[name] - then[name] for name in ("granted", "released", "budget_units"))
+    due_units = released * then["price_units"] - granted * now["price_units"]
+    return Move(granted, released, budget_units, due_units, now["budget_units"] == 0)
 
 
 class Witness(threading.Thread):
@@ -59,7 +81,8 @@ class Archive(Witness):
 
 
 class Auditor(Witness):
-    """Adds up coins of every content: what a grant takes and a release gives back must be what the budget lost."""
+    """Adds up coins of every content, over all its purses: what grants take and releases give back must be what its
+    budgets lost, and what moves from one purse to another stays the same."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -79,15 +102,15 @@ class Auditor(Witness):
             before = self._before.get(id) or {"budget_units": self._first}
             if book == before:
                 continue
-            moved = {k: book.get(k, 0) - before.get(k, 0) for k in ("granted", "released", "budget_units")}
-            if moved["granted"] and moved["released"]:
+            purses = {purse_of(name)[1] for name in book}
+            moves = [moved(before, book, purse) for purse in purses]
+            if any(one.granted and one.released for one in moves):
                 self.unclear += 1
                 continue
             self.steps += 1
-            if book.get("budget_units", 0) == 0 and moved["released"]:
+            if any(one.released and one.emptied for one in moves):
                 continue  # a cheat's, or of a content taken down: forfeit
-            due = moved["released"] * before.get("price_units", 0) - moved["granted"] * book.get("price_units", 0)
-            self.error_units += abs(moved["budget_units"] - due)
+            self.error_units += abs(sum(one.budget_units - one.due_units for one in moves))
         self._before = now
 
 
