@@ -38,6 +38,7 @@ def test_the_example_names_the_arms_that_the_project_began_with():
         (lambda it: it["experiment"]["arms"][1]["settings"].pop("mode"), "mode"),
         (lambda it: it["platform"].update(days=0), "days"),
         (lambda it: it.update(speed=1), "speed"),
+        (lambda it: it.update(warmup_s=3_600), "whole days"),
     ],
 )
 def test_what_cannot_be_played_is_refused(change, says):
@@ -74,6 +75,7 @@ def test_the_service_counts_what_the_platform_sees(tmp_path):
     del asked["experiment"]["arms"][1:3]  # what they would compile takes minutes
     for arm in asked["experiment"]["arms"]:
         arm["share"] = 0.45
+    asked["warmup_s"] = 86_400
     asked["platform"] = {"users": 240, "contents": 600, "days": 2, "burn_in": 8}
     played = replay.read(asked)
     config = reference_world().override(
@@ -84,6 +86,10 @@ def test_the_service_counts_what_the_platform_sees(tmp_path):
     late = lived.figures.degraded
     assert late < 0.02 * lived.figures.decisions
     assert lived.figures.events == lived.figures.clicks > 0
+    assert [event["what"] for event in lived.told["history"]] == ["running", "started"]
+    assert float(lived.morning.day) == float(state.day) + 1.0
+    assert [(one["arm"], one["when"]) for one in lived.told["checks"]["aa"]] == [("marl", "warm-up")]
+    assert {row["segment"] for row in lived.told["segments"]["marl"]} >= {"small creators", "other creators"}
     rows = {arm["arm"]: arm for arm in lived.told["arms"]}
     slates = 0
     for name, reports in lived.reports.items():

@@ -21,6 +21,9 @@ def interference(
     burn_in: Annotated[int, typer.Option(help="days of raw ranking before", min=1)] = 28,
     users: Annotated[int, typer.Option(help="users of a platform", min=100)] = 2_000,
     contents: Annotated[int, typer.Option(help="live contents of a platform", min=100)] = 5_000,
+    designs: Annotated[
+        str, typer.Option(help="those that are looked at")
+    ] = "user_split,budget_split,co_diverted,switchback",
     world: WorldFile = None,
     set: Overrides = None,
     json: Json = False,
@@ -35,9 +38,14 @@ def interference(
         raise BadRequest(f"--arms {arms}: give two arms that are no families, such as raw,marl")
     config = sized_world(world, set, users, contents)
     pair = named[0][0], named[1][0]
-    total = seeds * (burn_in + days * (2 + len(study.DESIGNS)))
+    splits = [split for split in study.DESIGNS if split.design in designs.split(",")]
+    if len(splits) != len(designs.split(",")):
+        raise BadRequest(
+            f"--designs {designs}: some of {', '.join(split.design for split in study.DESIGNS)}, each once"
+        )
+    total = seeds * (burn_in + days * (2 + len(splits)))
     with progress("days of platforms", total) as step:
-        result = study.study(config, pair, range(seeds), burn_in, days, step)
+        result = study.study(config, pair, splits, range(seeds), burn_in, days, step)
     emit(result, json, lambda: show(result))
 
 
@@ -45,9 +53,10 @@ def show(result: dict[str, Any]) -> None:
     """For people."""
     rows = list[list[str]]()
     for name, true in result["true"].items():
-        row = [name.replace("_", " "), f"{true['mean']:+.4f}"]
+        row = [name.replace("_", " "), f"{true['mean']:+.4f} ({true['low']:+.4f} to {true['high']:+.4f})"]
         for found in result["designs"].values():
-            bias = found[name]["bias"] if name in found else None
+            # Of an effect that may be none, a share tells nothing.
+            bias = found[name]["bias"] if name in found and true["low"] * true["high"] > 0.0 else None
             row.append("–" if bias is None else f"{bias['mean']:+.0%} ({bias['low']:+.0%} to {bias['high']:+.0%})")
         rows.append(row)
     designs = [design.replace("_", " ") for design in result["designs"]]

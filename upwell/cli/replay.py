@@ -32,12 +32,12 @@ def run(
     config = sized_world(world, None, stage.users, stage.contents)
     with progress("the platform falls ill", stage.burn_in) as step:
         state = platform.burnt_in(config, stage.seed, stage.burn_in, step)
-    ticks = stage.days * config.sizes.ticks_per_day * (len(arms) + 1)
+    ticks = (asked.warmup_days + stage.days) * config.sizes.ticks_per_day * (len(arms) + 1)
     with progress("live, over HTTP", ticks) as step:
         lived = replay.live(asked, config, state, lambda figures: step())
     days = len(lived.reports[arms[0].name])
     with progress("each arm alone", days * len(arms)) as step:
-        true = replay.truth(asked, config, state, days, step)
+        true = replay.truth(asked, config, lived.morning, days, step)
     effects = replay.compared(lived.told, true)
     seen = {name: metrics.over(config, reports) for name, reports in lived.reports.items()}
     live_page.write_page(lived.told, out, replay_page.sections(effects, seen, true))

@@ -32,6 +32,7 @@ from upwell.world.divided import Split
 from upwell.world.population import users_per_cell
 from upwell.world.state import WorldState
 
+DAY_S = 86_400
 TRUTH = ("ctr", "real_engagement", "gmv_per_dau", "heated_share", "d1_retention")
 """Of the service's metrics of an arm, those that the simulated platform knows by the same name. It tells the service of
 what is clicked alone, so that minutes watched are not among them."""
@@ -56,11 +57,17 @@ class Replay(NamedTuple):
     stage: Stage
     rankers: tuple[Arm | None, ...]  # of each arm, its own; None: Upwell decides
 
+    @property
+    def warmup_days(self) -> int:
+        """In which Upwell decides for everybody."""
+        return self.plan.warmup_s // DAY_S
+
 
 class Lived(NamedTuple):
     """What came of a replay."""
 
     told: dict[str, Any]  # as ``GET /v1/experiments/{id}``
+    morning: WorldState  # when the arms began
     reports: dict[str, list[metrics.Report]]  # of each arm's users, by day, as the platform sees them
     figures: Figures
     seconds: float
@@ -76,6 +83,8 @@ def read(given: dict[str, Any]) -> Replay:
         raise BadRequest(str(error)) from None
     if plan.experiment.design not in DESIGNS:
         raise BadRequest(f"design {plan.experiment.design}: a replay plays {' and '.join(DESIGNS)}")
+    if plan.warmup_s % DAY_S:
+        raise BadRequest(f"warmup_s {plan.warmup_s}: a replay warms up for whole days, of {DAY_S} s")
     return Replay(plan, stage, tuple(ranker_of(arm) for arm in plan.experiment.arms))
 
 
@@ -97,8 +106,8 @@ def live(
 ) -> Lived:
     """The experiment, to its last day, or to that on which its guard ends it. ``state`` is left untouched.
 
-    Who is in no arm is decided for as if there were no experiment: the holdout is shown the ranker's order. ``given``:
-    settings of the service.
+    Who is in no arm is decided for as if there were no experiment: the holdout is shown the ranker's order. In a
+    warm-up that is everybody. ``given``: settings of the service.
     """
     experiment = replay.plan.experiment
     arms = experiment.arms
@@ -113,6 +122,10 @@ def live(
         now = divided.opened(config, split, players, state)
         reports: dict[str, list[metrics.Report]] = {arm.name: [] for arm in arms}
         told = dict[str, Any]()
+        nobody = jnp.full(now.state.users.created_day.shape, len(arms), jnp.int8)
+        for _ in range(replay.warmup_days):
+            now, _ = divided.run_day(config, split, players, now, nobody)
+        morning = jax.tree.map(jnp.copy, now.state._replace(arm=state.arm))
         for _ in range(replay.stage.days):
             whose = dealt(platform, replay.plan, now.state)
             now, found = divided.run_day(config, split, players, now, whose)
@@ -122,7 +135,7 @@ def live(
             told = platform.operate("GET", f"/v1/experiments/{experiment.name}", None, at_ms)
             if not told["running"]:
                 break
-    return Lived(told, reports, platform.figures, time.perf_counter() - began_s)
+    return Lived(told, morning, reports, platform.figures, time.perf_counter() - began_s)
 
 
 def dealt(platform: Platform, plan: Plan, state: WorldState) -> jax.Array:

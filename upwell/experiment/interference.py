@@ -65,18 +65,19 @@ def values(found: dict[str, float]) -> Floats:
 
 
 def study(
-    config: WorldConfig, arms: tuple[Arm, Arm], seeds: Sequence[int], burn_in: int, days: int, step: Callable[[], None]
-) -> dict[str, Any]:
+    config: WorldConfig, arms: tuple[Arm, Arm], designs: Sequence[Split], seeds: Sequence[int], burn_in: int, days: int,
+    step: Callable[[], None],
+) -> dict[str, Any]:  # fmt: skip
     """True and estimated effects, treated over control, of each metric under each design.
 
     Nobody is held out, so that halves make a whole.
     """
     config = config.override({"heating.holdout": 0.0})
-    true, found = list[Floats](), {split.design: list[Floats]() for split in DESIGNS}
+    true, found = list[Floats](), {split.design: list[Floats]() for split in designs}
     for seed in seeds:
         state = world.burnt_in(config, seed, burn_in, step)
         true.append(np.stack([values(lived(config, arm, state, days, step)) for arm in arms]))
-        for split in DESIGNS:
+        for split in designs:
             found[split.design].append(compared(config, split, arms, state, days, step))
     truth = np.stack(true)
     return {
