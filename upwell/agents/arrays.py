@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from upwell import files
 from upwell.errors import BadRequest
 
 HEAD = "upwell"
@@ -50,13 +50,7 @@ def unpack(data: bytes, kind: str, version: int, name: str) -> tuple[dict[str, n
 
 def save(path: Path, kind: str, version: int, arrays: dict[str, npt.NDArray[Any]], about: dict[str, Any]) -> None:
     """Write what ``pack`` packs, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(path.suffix + ".part")
-    with part.open("wb") as out:
-        out.write(pack(kind, version, arrays, about))
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(path)
+    files.put(path, pack(kind, version, arrays, about))
 
 
 def load(path: Path, kind: str, version: int) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from upwell import __version__
+from upwell import __version__, files
 from upwell.cli.common import Json, Seed, emit, number, progress, stderr, table
 from upwell.cli.logs import read_logs
 from upwell.errors import BadRequest, UpwellError
@@ -88,13 +88,13 @@ class Book(msgspec.Struct):
         if self.edited(name):
             self.kept.add(name)
             return
-        replace_file(self.folder / name, text.encode())
+        files.put(self.folder / name, text.encode())
         self.written[name] = digest(text.encode())
         self.save()
 
     def save(self) -> None:
         self_told = {name: getattr(self, name) for name in ("written", "inputs", "imported", "fit", "fitted")}
-        replace_file(self.folder / BOOK, msgspec.json.format(msgspec.json.encode(self_told)))
+        files.put(self.folder / BOOK, msgspec.json.format(msgspec.json.encode(self_told)))
 
 
 def open_book(folder: Path) -> Book:
@@ -111,12 +111,6 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
-
-
 def recognise(logs: list[Path], book: Book) -> str:
     """The format; for own columns, a mapping is there afterwards. Raises BadRequest where one must be completed."""
     from upwell.logs.guess import guess
@@ -125,11 +119,11 @@ def recognise(logs: list[Path], book: Book) -> str:
     if book.edited(MAPPING):
         book.kept.add(MAPPING)
         return "columns"
-    files = gather(logs)
+    there = gather(logs)
     try:
-        return detect(files)
+        return detect(there)
     except BadRequest:  # neither of the known ones; a file that cannot be read is told of by the next line
-        samples = [sample(path, name) for path, name, _ in files]
+        samples = [sample(path, name) for path, name, _ in there]
     made = guess(samples)
     book.put(MAPPING, made.text)
     if made.lacks:

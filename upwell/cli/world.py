@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from upwell import files
 from upwell.cli.common import (
     HEADLINE,
     Contents,
@@ -148,12 +149,7 @@ def calibrate(
     if out:
         source = f" {dataset.name}" if dataset else ""
         made_by = f"Made by `upwell calibrate{source} --generations {generations} --days {days} --seed {seed}`."
-        temporary = out.with_suffix(".part")
-        temporary.write_text(
-            to_toml(config, made_by),
-            encoding="utf-8",
-        )
-        temporary.replace(out)
+        files.put(out, to_toml(config, made_by))
     result: dict[str, Any] = {
         "targets": rows,
         "direct": direct,

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import msgspec
 
+from upwell import files
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -16,8 +18,5 @@ def once(path: Path, kind: type[T], make: Callable[[], T]) -> T:
     if path.exists():
         return msgspec.json.decode(path.read_bytes(), type=kind)
     made = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.encode(made))
-    part.replace(path)
+    files.put(path, msgspec.json.encode(made))
     return made

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
+from upwell import files
 from upwell.experiment import live_rows, page
 from upwell.experiment.live_rows import value
 
@@ -83,10 +84,8 @@ def write_data(told: dict[str, Any], path: Path) -> None:
         "slates": pl.Int64, "metric": pl.String, "value": pl.Float64, "lift": pl.Float64, "low": pl.Float64,
         "high": pl.Float64, "p": pl.Float64, "variance_reduction": pl.Float64,
     }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    pl.DataFrame(rows, schema=schema).write_parquet(part)
-    part.replace(path)
+    with files.whole(path) as part:
+        pl.DataFrame(rows, schema=schema).write_parquet(part)
 
 
 def curves(told: dict[str, Any]) -> go.Figure:

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from upwell import files
 from upwell.experiment import article
 
 
@@ -52,9 +53,7 @@ def write(result: dict[str, Any], path: Path) -> None:
     parts += [chinese, table(result, "指标", [row.chinese for row in ROWS], GAP[1])]
     beside = article.rows(result)
     parts += ["Over raw's, beside the reference article:", lines_of([[*article.HEAD], *beside])] if beside else []
-    part = path.with_suffix(".part")
-    part.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    part.replace(path)
+    files.put(path, "\n\n".join(parts) + "\n")
 
 
 def table(result: dict[str, Any], head: str, names: list[str], gap: str) -> str:

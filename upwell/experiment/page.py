@@ -11,6 +11,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from upwell import files
+
 COLOURS = ("#6b7280", "#d97706", "#2563eb", "#059669", "#7c3aed", "#db2777", "#0891b2", "#b91c1c")
 STYLE = """
 body{font:16px/1.5 system-ui,"Noto Sans CJK SC",sans-serif;margin:0 auto;max-width:1100px;padding:2rem 1rem;
@@ -101,7 +103,4 @@ def write(title: str, parts: Sequence[str], path: Path) -> None:
         f"<title>Upwell: {text(title)}</title><style>{STYLE}</style><script>{get_plotlyjs()}</script></head>"
         f"<body>{''.join(parts)}</body></html>"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
+    files.put(path, page)

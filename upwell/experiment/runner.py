@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import msgspec
 import numpy as np
 
+from upwell import files
 from upwell.arms.registry import label, members
 from upwell.errors import BadRequest
 from upwell.experiment import metrics, story, traffic
@@ -173,10 +174,7 @@ def run(plan: Plan, out: Path, step: Step) -> list[Run]:
                     seconds = time.perf_counter() - began
                 done = run_one(plan, arm, seed, state, step, first)
                 done.burn_in_seconds = seconds
-                path = path_of(out, arm, seed)
-                part = path.with_suffix(".part")
-                part.write_bytes(msgspec.json.encode(done))
-                part.replace(path)
+                files.put(path_of(out, arm, seed), msgspec.json.encode(done))
             if arm == "raw":
                 first = done
             runs.append(done)

@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from upwell import files
 from upwell.experiment import page
 from upwell.experiment.markdown import lines_of
 from upwell.experiment.sensitivity import FIGURES
@@ -77,9 +78,7 @@ def write_page(name: str, result: dict[str, Any], path: Path) -> None:
                      page.table(["parameter", *FIGURES.values()], elasticities(result))),
     ]  # fmt: skip
     page.write(f"{name}: sensitivity", parts, path)
-    table, part = path.with_name("table.md"), path.with_name("table.md.part")
-    part.write_text(markdown(result), encoding="utf-8")
-    part.replace(table)
+    files.put(path.with_name("table.md"), markdown(result))
 
 
 def elasticities(result: dict[str, Any]) -> list[list[str]]:

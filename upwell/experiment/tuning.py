@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from upwell import files
 from upwell.arms.registry import Space, members, space
 from upwell.errors import BadRequest
 from upwell.experiment import metrics
@@ -72,10 +73,7 @@ def load(path: Path, stamp: str, values: dict[str, float]) -> Trial | None:
 
 
 def save(path: Path, trial: Trial) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.encode(trial))
-    part.replace(path)
+    files.put(path, msgspec.json.encode(trial))
 
 
 def jobs(plan: Plan, trials: int, oracle: bool) -> list[tuple[str, int, Space, dict[str, float]]]:

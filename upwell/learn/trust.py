@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from upwell import files
 from upwell.regulator.trust.judge import ACCOUNT_TRAITS, CONTENT_TRAITS, Head, Heads
 from upwell.world import suspicion, visits, world
 from upwell.world.arm import Arm
@@ -173,6 +174,4 @@ def write(heads: Heads, path: Path) -> None:
         who: {name: np.asarray(x).tolist() for name, x in head._asdict().items()}
         for who, head in heads._asdict().items()
     }
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.encode(kept))
-    part.replace(path)
+    files.put(path, msgspec.json.encode(kept))

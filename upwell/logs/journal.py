@@ -15,7 +15,7 @@ from typing import IO, Any
 import msgspec
 import polars as pl
 
-from upwell import __version__
+from upwell import __version__, files
 from upwell.logs.plan import Plan
 from upwell.logs.read import Place
 from upwell.logs.schema import SCHEMA_VERSION
@@ -67,9 +67,7 @@ class Journal(msgspec.Struct):
         return sum(file.rows for file in self.files)
 
     def write(self, work: Path) -> None:
-        part = work / f"{JOURNAL}.part"
-        part.write_bytes(msgspec.json.encode(self))
-        part.replace(work / JOURNAL)
+        files.put(work / JOURNAL, msgspec.json.encode(self))
 
 
 def as_read(work: Path, table: str) -> Path:

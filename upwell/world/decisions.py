@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import msgspec
 import numpy as np
 
-from upwell import __version__
+from upwell import __version__, files
 from upwell.agents.parts import Additive, AdditiveChoice, Parts
 from upwell.agents.xp import hash_uniform
 from upwell.model import Decision, Item, Weights
@@ -166,11 +166,10 @@ def write_last_day(config: WorldConfig, arm: Arm, start: WorldState, days: int, 
     state, seed = jax.tree.map(jnp.copy, start), int(start.seed)
     for _ in range(days - 1):
         state, _ = world.run_day(config, arm, state)
-    part, written = path.with_suffix(path.suffix + ".part"), 0
-    with part.open("wb") as out:
+    written = 0
+    with files.whole(path) as part, part.open("wb") as out:
         for _, told in ticks(config, arm, state):
             for decision in decisions_of(config, arm, seed, told, share):
                 out.write(msgspec.json.encode(decision) + b"\n")
                 written += 1
-    part.replace(path)
     return written
