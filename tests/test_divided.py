@@ -98,6 +98,18 @@ def test_a_budget_split_keeps_two_books(platform):
 
 
 @pytest.mark.slow
+def test_a_small_chance_is_parted_and_not_given_by_each_arm(platform):
+    """Every content has one chance of three impressions, however many arms there are to give it."""
+    quarters = Split("budget_split", shares=(0.25,) * 4)
+    scale = float(platform.scale)
+    config = SMALL.override({"heating.chance": 2.6 / scale})
+    owed = [
+        np.maximum(np.ceil(divided.its_own(config, quarters, platform, k).heating.chance * scale), 0) for k in range(4)
+    ]
+    assert (np.sum(owed, axis=0) == 3).all()
+    assert np.stack(owed).mean(1) == pytest.approx([0.75] * 4, abs=0.1)
+
+
 def test_co_diverted_users_are_heated_to_with_their_own_contents_alone(platform):
     now, told = lived(APART, (RULES, RULES), platform)
     mine = [np.asarray(divided.own_contents(APART, now.state, k)) for k in range(2)]

@@ -31,14 +31,14 @@ def quarters(server: Server, **of_b) -> None:
 
 
 def test_two_arms_of_a_quarter_have_a_quarter_of_every_account():
-    server = Server(pool=0.01, chance=50.0, first_ask=1_000.0)
+    server = Server(pool=0.01, chance=60.0, first_ask=1_000.0)
     rows = [server.add(n) for n in range(1, 7)]
     quarters(server)
     server.tick()
-    # Scale is a fifth: a chance is 10 impressions, of which each arm owes 2.5 and everybody's purse 5.
+    # Scale is a fifth: a chance is 12 impressions, of which each arm owes 3 and everybody's purse 6.
     for row in rows:
         accounts = server.of(row)
-        for purse, part, chance in (("", 50, 5), (A, 25, 3), (B, 25, 3)):
+        for purse, part, chance in (("", 50, 6), (A, 25, 3), (B, 25, 3)):
             one = accounts[purse]
             assert one["granted"] == chance
             assert one["budget_units"] + chance * one["price_units"] == part * COIN
@@ -46,7 +46,7 @@ def test_two_arms_of_a_quarter_have_a_quarter_of_every_account():
 
 
 def test_two_arms_of_a_quarter_have_a_quarter_of_the_pool():
-    server = Server(pool=0.002, chance=50.0)
+    server = Server(pool=0.002, chance=60.0)
     rows = [server.add(n) for n in range(1, 31)]
     quarters(server)
     server.now += DAY_MS // 2  # late in the day: the pool is not paced any more
@@ -55,12 +55,26 @@ def test_two_arms_of_a_quarter_have_a_quarter_of_the_pool():
         for row in rows:
             for purse in ("", A, B):
                 server.heat(row, 10_000, purse)
-    # Of a pool of 60 impressions, all of it spent on chances of 5, 3 and 3.
+    # Of a pool of 60 impressions, all of it spent on chances of 6, 3 and 3.
     assert {name: books.used_today for name, books in server.regulator.every.items()} == {"": 30, A: 15, B: 15}
 
 
+def test_a_small_chance_is_parted_and_not_given_by_each_arm():
+    """Of three impressions an arm of a quarter owes .75 in the mean: one of most contents, none of the others."""
+    server = Server(pool=0.1, chance=15.0)
+    rows = [server.add(n) for n in range(1, 201)]
+    server.split("four", *(arm(name, 0.25) for name in "abcd"))
+    for _ in range(8):
+        server.now += TICK_MS
+        server.tick()
+    granted = np.array([[server.of(row)[f"four/{name}"]["granted"] for name in "abcd"] for row in rows])
+    assert (granted.sum(1) == 3).all()
+    assert set(granted.ravel().tolist()) == {0, 1}
+    assert np.abs(granted.mean(0) - 0.75).max() < 4.0 * np.sqrt(0.75 * 0.25 / 200)
+
+
 def test_what_one_arm_spends_no_other_has_less_of():
-    server = Server(pool=0.1, chance=50.0)
+    server = Server(pool=0.1, chance=60.0)
     row = server.add(1)
     quarters(server)
     server.tick()
@@ -134,14 +148,14 @@ def test_a_ramp_shares_out_anew_what_there_is():
 
 
 def test_agents_of_all_purses_see_each_heated_impression_once():
-    server = Server(chance=50.0)
+    server = Server(chance=60.0)
     row = server.add(1)
     server.tick()
     assert server.heat(row, 8) == 8
     quarters(server)
     server.now += TICK_MS
     server.tick()
-    # Of the chance of 10 the content had 8: each arm sees 2 of them and owes it half an impression, no whole chance.
+    # Of the chance of 12 the content had 8: each arm sees 2 of them and owes it 3.
     of = server.of(row)
     assert (of[A]["inherited"], of[B]["inherited"]) == (2, 2)
     assert of[A]["granted"] <= 3

@@ -9,6 +9,7 @@ nobody, and released when nothing of it can be under way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +101,12 @@ def its_own(settings: Settings, split: Split, purse: str, daily_impressions: flo
     pool = dealt(split, np.asarray(ticker.pool_of(settings, daily_impressions)), np.asarray(day))[purse]
     part = 1.0 if split.experiment.design == "co_diverted" else shares(split)[purse]
     return settings.model_copy(update={"pool": int(pool) / daily_impressions, "chance": part * settings.chance})
+
+
+def chances(settings: Settings, split: Split, purse: str, contents: Contents, scale: float) -> Longs:
+    """Impressions of the chance that a purse owes each live content: whole, and all purses' together one chance."""
+    whole = np.full(len(contents.all_rows), math.ceil(settings.chance * scale))
+    return accounts(split, contents, whole)[purse]
 
 
 def seen(contents: Contents, books: Mapping[str, Books]) -> dict[str, Longs]:

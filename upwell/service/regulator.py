@@ -192,23 +192,26 @@ class Regulator:
         of_users, heated = figures.of_users(self.live.users, now_ms), purses.seen(contents, self.every)
         program, batch = self._program(), Batch()
 
-        def once(books: ticker.Books, settings: Settings, play: Play) -> ticker.Ticked:
+        def once(
+            books: ticker.Books, settings: Settings, play: Play, chance: ticker.Longs | None = None
+        ) -> ticker.Ticked:
             owing = None if lent is None else lent[books.purse]
             weights = self.live.in_force.weights if play.weights is None else play.weights.weights
             return ticker.once(
                 settings, contents, books, self.centres, self.number, now_ms, heated_share, self.rates.throttle,
                 self.platform_ctr, self.daily_impressions, weights, owing,
                 self.live.policy_of(play), program, of_users, silent, heated[books.purse],
-                purses.may_grant(split, contents, books.purse), batch,
+                purses.may_grant(split, contents, books.purse), chance, batch,
             )  # fmt: skip
 
         plays = {"": AS_IS, **purses.running(split)}
         every: dict[str, ticker.Ticked] = {}
         for name, books in self.every.items():
-            seen_by = plays.get(name, AS_IS).guarded(self.settings)
+            seen_by, chance = plays.get(name, AS_IS).guarded(self.settings), None
             if split is not None and name in plays:
+                chance = purses.chances(seen_by, split, name, contents, self.scale)
                 seen_by = purses.its_own(seen_by, split, name, self.daily_impressions, self.books.day)
-            every[name] = once(books, seen_by, plays.get(name, AS_IS))
+            every[name] = once(books, seen_by, plays.get(name, AS_IS), chance)
         ticked = replace(every.pop(""), arms=every)
         ticked.batch.put("meta", figures.ID, msgspec.msgpack.encode(of_users))
         ticked.batch.put("meta", "rates", msgspec.msgpack.encode(self.rates))

@@ -169,6 +169,7 @@ def once(
     silent: bool = False,
     heated: Longs | None = None,
     mine: npt.NDArray[np.bool_] | None = None,
+    chance: Longs | None = None,
     batch: Batch | None = None,
 ) -> Ticked:
     """One slow tick over all live contents. Changes nothing: the caller writes ``batch`` and then calls ``applied``.
@@ -179,8 +180,8 @@ def once(
     policy; None: the rules. ``program``: the goal's reward program, and ``platform`` the figures that are known of
     users (``figures.of_users``). ``silent``: the judge of who cheats says nothing, so that nobody is heated.
     Where money is split: ``heated``: of live contents, the heated impressions that count; None: all. ``mine``: who of
-    them may have grants of this purse; None: all, and whoever may not loses the one they have. ``batch``: what the tick
-    is added to, if it is not alone.
+    them may have grants of this purse; None: all, and whoever may not loses the one they have. ``chance``: impressions
+    of the chance that this purse owes each of them. ``batch``: what the tick is added to, if it is not alone.
     """
     rows, purse = contents.all_rows, books.purse
     mine = np.ones(len(rows), bool) if mine is None else mine
@@ -239,7 +240,9 @@ def once(
         ),
     )  # fmt: skip
     barred = cheat | frozen
-    owed = guards.owed_a_chance(floats["heated"], age_days, scale, settings.chance, barred | ~mine)
+    # Heated impressions are counted whole, and so is the chance.
+    one_chance = np.ceil(settings.chance * scale) if chance is None else chance.astype(np.float64)
+    owed = guards.owed_a_chance(floats["heated"], age_days, np.float32(1.0), one_chance, barred | ~mine)
     quality = (floats["valid"] + 1.0) / (floats["impressions"] * platform_ctr + 2.0)
     assert wanted.wanted is not None
     wanted = wanted._replace(give_up=wanted.give_up | ~mine, wanted=np.where(mine, wanted.wanted, 0))
@@ -255,8 +258,7 @@ def once(
     after = before
     if len(rows):
         after = tick.allocate(
-            np, state, wanted, owed, np.clip(quality, 0.0, 1.0), np.ceil(settings.chance * scale), price, settings.cap,
-            day_share, pool,
+            np, state, wanted, owed, np.clip(quality, 0.0, 1.0), one_chance, price, settings.cap, day_share, pool,
         ).ledger  # fmt: skip
     granted = np.maximum(after.outstanding - outstanding, 0)
     back = np.maximum(outstanding - after.outstanding, 0)

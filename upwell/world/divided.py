@@ -19,7 +19,7 @@ from jax import lax
 from upwell.agents.xp import Namespace
 from upwell.regulator import layers
 from upwell.regulator.assignment import Table
-from upwell.regulator.designs import washes_out
+from upwell.regulator.designs import parts, washes_out
 from upwell.regulator.layers import Design, Experiment, Layer
 from upwell.regulator.tick import RegulatorState, Requests
 from upwell.world import catalogue, measure, population, ranker, world
@@ -107,18 +107,27 @@ def own_contents(split: Split, state: WorldState, k: int) -> Array:
     place = jnp.arange(state.contents.generation.shape[0])
     if split.design != "co_diverted":
         return place >= 0
-    # Content by content, and the next one in its place anew.
-    return dealt(jnp, split, FIRST_CONTENT + place + state.contents.generation * len(place)) == k
+    return dealt(jnp, split, numbers(state)) == k
 
 
-def its_own(config: WorldConfig, split: Split, k: int) -> WorldConfig:
+def numbers(state: WorldState) -> Array:
+    """Of contents, i32 ``[M]``, beyond those of users: the next one in a place has another."""
+    places = len(state.contents.generation)
+    return FIRST_CONTENT + jnp.arange(places) + state.contents.generation * places
+
+
+def its_own(config: WorldConfig, split: Split, state: WorldState, k: int) -> WorldConfig:
     """The platform as arm ``k`` sees it, which has its share of the money."""
     if not split.splits_money:
         return config
-    # A chance is given by all, its share by each; what contents ask for shrinks with their accounts.
-    heating = config.heating
-    pool, chance = split.shares[k] * heating.pool, split.part(k) * heating.chance
-    return replace(config, heating=replace(heating, pool=pool, chance=chance))
+    # What contents ask for shrinks with their accounts. A chance is given by all arms together, in whole impressions.
+    heating, chance = config.heating, config.heating.chance
+    if split.design == "budget_split":
+        whole = jnp.ceil(chance * state.scale).astype(jnp.int32)
+        ids = numbers(state)
+        mine = parts(jnp, split.experiment, jnp.broadcast_to(whole, ids.shape), ids)[..., k]
+        chance = (mine - 0.5) / state.scale  # between whole numbers: times the scale it is rounded up to ``mine``
+    return replace(config, heating=replace(heating, pool=split.shares[k] * heating.pool, chance=chance))
 
 
 def kept_to(arm: Arm, mine: Array) -> Arm:
@@ -175,7 +184,7 @@ def run_day(
     before = state.contents.generation
     day = world.start_day(config, world.RAW, state)
     born = day.state.contents.generation != before
-    theirs = [its_own(config, split, k) for k in range(len(arms))]
+    theirs = [its_own(config, split, day.state, k) for k in range(len(arms))]
     mine = [own_contents(split, day.state, k) for k in range(len(arms))]
     players = [kept_to(arm, own) if split.design == "co_diverted" else arm for arm, own in zip(arms, mine, strict=True)]
     first = day.state._replace(regulator=lanes[0].regulator)
