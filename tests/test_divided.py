@@ -83,8 +83,8 @@ def test_in_a_user_split_one_pool_serves_whoever_heats(platform):
 @pytest.mark.slow
 def test_a_budget_split_keeps_two_books(platform):
     now, told = lived(MONEY, (RULES, RULES), platform)
-    whole = divided.its_own(SMALL, HALVES, 0).heating.pool
-    assert divided.its_own(SMALL, MONEY, 0).heating.pool == whole / 2
+    whole = divided.its_own(SMALL, HALVES, platform, 0).heating.pool
+    assert divided.its_own(SMALL, MONEY, platform, 0).heating.pool == whole / 2
     heated = np.zeros(300)
     for lane in now.lanes:
         assert ledger.balanced(lane.regulator.ledger)
