@@ -108,7 +108,7 @@ class Auditor(Witness):
                 self.unclear += 1
                 continue
             self.steps += 1
-            if any(one.released and one.emptied for one in moves):
+            if any(one.released for one in moves) and all(one.emptied for one in moves):
                 continue  # a cheat's, or of a content taken down: forfeit
             self.error_units += abs(sum(one.budget_units - one.due_units for one in moves))
         self._before = now

@@ -38,11 +38,11 @@ def interference(
         raise BadRequest(f"--arms {arms}: give two arms that are no families, such as raw,marl")
     config = sized_world(world, set, users, contents)
     pair = named[0][0], named[1][0]
-    splits = [split for split in study.DESIGNS if split.design in designs.split(",")]
-    if len(splits) != len(designs.split(",")):
-        raise BadRequest(
-            f"--designs {designs}: some of {', '.join(split.design for split in study.DESIGNS)}, each once"
-        )
+    asked = designs.split(",")
+    splits = [split for split in study.DESIGNS if split.design in asked]
+    if len(splits) != len(asked):
+        known = ", ".join(split.design for split in study.DESIGNS)
+        raise BadRequest(f"--designs {designs}: some of {known}, each once")
     total = seeds * (burn_in + days * (2 + len(splits)))
     with progress("days of platforms", total) as step:
         result = study.study(config, pair, splits, range(seeds), burn_in, days, step)

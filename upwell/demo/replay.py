@@ -106,8 +106,8 @@ def live(
 ) -> Lived:
     """The experiment, to its last day, or to that on which its guard ends it. ``state`` is left untouched.
 
-    Who is in no arm is decided for as if there were no experiment: the holdout is shown the ranker's order. In a
-    warm-up that is everybody. ``given``: settings of the service.
+    Who is in no arm, as everybody while it warms up, is decided for as if there were no experiment: the holdout is
+    shown the ranker's order. ``given``: settings of the service.
     """
     experiment = replay.plan.experiment
     arms = experiment.arms

@@ -24,12 +24,7 @@ def write_page(told: dict[str, Any], path: Path, more: Sequence[str] = ()) -> No
     verdicts = [line for one in told["verdicts"].values() for line in (one["why"], one["why_zh"])]
     metrics = list(told["arms"][0]["metrics"])
     arms = [
-        [
-            arm["arm"],
-            f"{arm['users']:,}",
-            f"{arm['slates']:,}",
-            *(value(arm["metrics"][name]) for name in metrics),
-        ]
+        [arm["arm"], f"{arm['users']:,}", f"{arm['slates']:,}", *(value(arm["metrics"][name]) for name in metrics)]
         for arm in told["arms"]
     ]
     history = [[page.when(event["at_ms"]), event["what"], event["who"], event["why"]] for event in told["history"]]

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from upwell.service.experiment_effects import COUNTED, Seen, groups, moments_of, pair
+from upwell.service.experiment_effects import COUNTED, Seen, effect, groups, moments_of, spread
 from upwell.service.experiments import Held
 from upwell.service.memory import beside_of
-from upwell.statistics.effects import sequential_effect
 from upwell.statistics.segments import holm
-from upwell.statistics.srm import sequential_srm
 
 
 def told(held: Held, seen: Seen, others: Sequence[Held]) -> dict[str, Any]:
@@ -39,8 +37,7 @@ def alike(held: Held, seen: Seen) -> list[dict[str, Any]]:
 def difference(seen: Seen, arm: int, mde: float) -> dict[str, Any]:
     """The metric by which an arm differs most from the control."""
     names = list(COUNTED)
-    pairs = [pair(moments_of(seen, name), arm) for name in names]
-    p = holm(np.array([float(sequential_effect(one.control, one.treated, mde).p) for one in pairs]))
+    p = holm(np.array([effect(moments_of(seen, name), arm, mde, 0.05)["p"] for name in names]))
     most = int(p.argmin())
     return {"metric": names[most], "p": float(p[most])}
 
@@ -48,16 +45,13 @@ def difference(seen: Seen, arm: int, mde: float) -> dict[str, Any]:
 def overlap(held: Held, seen: Seen, others: Sequence[Held]) -> list[dict[str, Any]]:
     """Arms of others that its users are in too: how many, their share of all its users, and the p-value of their being
     spread over its arms by the arms' shares. Where they are not, an effect may be the other experiment's."""
-    experiment, out = held.plan.experiment, list[dict[str, Any]]()
+    out = list[dict[str, Any]]()
     users = sum(groups(arm, "users").sum() for arm in seen.arms)
-    shares = np.array(experiment.widths, np.float64)
     for other in others:
         for arm in other.plan.experiment.arms:
             name = beside_of(other.name, other.stage, arm.name)
-            both = np.array([tally.get(name, 0) for tally in seen.arms], np.float64)
-            if both.sum():
-                dealt = experiment.design != "switchback" and shares.all()
-                p = float(sequential_srm(both, shares)) if dealt else None
-                out.append({"experiment": other.name, "arm": arm.name, "users": int(both.sum()),
-                            "share": float(both.sum() / max(users, 1.0)), "p": p})  # fmt: skip
+            both = [tally.get(name, 0) for tally in seen.arms]
+            if any(both):
+                out.append({"experiment": other.name, "arm": arm.name, "users": sum(both),
+                            "share": float(sum(both) / max(users, 1.0)), "p": spread(held, both)})  # fmt: skip
     return out

@@ -118,11 +118,16 @@ def bare(of: Moments) -> Moments:
 
 def mismatch(held: Held, seen: Seen) -> float:
     """p-value of the arms' users against their shares. A switchback gives users no arm: 1."""
+    p = spread(held, [groups(arm, "users").sum() for arm in seen.arms])
+    return 1.0 if p is None else p
+
+
+def spread(held: Held, users: Sequence[float]) -> float | None:
+    """p-value of numbers of users in each arm against the arms' shares; None where users have no arm of their own."""
     experiment = held.plan.experiment
     if experiment.design == "switchback" or not all(experiment.widths):
-        return 1.0
-    users = np.array([groups(arm, "users").sum() for arm in seen.arms])
-    return float(sequential_srm(users, np.array(experiment.widths, np.float64)))
+        return None
+    return float(sequential_srm(np.array(users, np.float64), np.array(experiment.widths, np.float64)))
 
 
 def judged(held: Held, seen: Seen, of: Callable[[str], Moments] | None = None) -> list[Verdict]:

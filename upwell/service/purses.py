@@ -94,7 +94,7 @@ def may_grant(split: Split | None, contents: Contents, purse: str) -> npt.NDArra
 
 
 def its_own(settings: Settings, split: Split, purse: str, daily_impressions: float, day: int) -> Settings:
-    """The platform as a purse's agents see it: its part of the pool, and of the chance that new contents are owed.
+    """The platform as a purse's agents see it: its part of the pool, and in the mean of the chance (see ``chances``).
 
     What contents ask for is as much smaller as their accounts are. Co-diverted, contents are owed the whole chance.
     """
